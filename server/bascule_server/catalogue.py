@@ -1,0 +1,153 @@
+"""The items of one model version: ids and rows, popularity, and the attributes to filter on, cap and show."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from bascule.v1.artifact_pb2 import AttributeKind, Manifest
+from bascule_server import artifact
+from bascule_server.artifact import ArtifactError
+from bascule_server.query import AnyOf, FeatureValue, Filter, InRange, NoneOf
+
+MAX_FILTER_SETS = 64
+"""How many distinct sets of filters keep their compiled mask, of one byte an item."""
+
+
+class Column(Protocol):
+    """One attribute of all items."""
+
+    def mask(self, condition: Filter) -> NDArray[np.bool_]:
+        """bool [items], whether the item satisfies a condition on this attribute."""
+
+    def value(self, row: int) -> FeatureValue | None:
+        """The value of one item, or None where it has none."""
+
+
+class Catalogue:
+    """The items of a model version, by row. Nothing of it changes.
+
+    Attributes:
+        item_ids: the id of each row.
+        popularity: float32 [items], each item's share of the training interactions.
+    """
+
+    def __init__(self, item_ids: list[str], popularity: NDArray[np.float32], columns: dict[str, Column]) -> None:
+        self.item_ids = item_ids
+        self.popularity = popularity
+        self._columns = columns
+        self._rows = {item_id: row for row, item_id in enumerate(item_ids)}
+        self._compiled = lru_cache(MAX_FILTER_SETS)(self._compile)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def row(self, item_id: str) -> int | None:
+        """The row of an id, or None where the catalogue does not have it."""
+        return self._rows.get(item_id)
+
+    def rows(self, item_ids: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+        """int64 [known], the rows of the ids that there are, in their order, and the ids that there are not."""
+        found = [self._rows.get(item_id) for item_id in item_ids]
+        known = np.array([row for row in found if row is not None], np.int64)
+        if len(known) == len(found):
+            return known, []
+        return known, [item_id for item_id, row in zip(item_ids, found, strict=True) if row is None]
+
+    def allowed(self, filters: tuple[Filter, ...]) -> NDArray[np.bool_] | None:
+        """bool [items], the items that satisfy every filter, or None where there is no filter."""
+        return self._compiled(filters) if filters else None
+
+    def column(self, attribute: str) -> Column:
+        """The values of a declared attribute."""
+        return self._columns[attribute]
+
+    def attributes(self, rows: Iterable[int], names: Sequence[str]) -> list[dict[str, FeatureValue]]:
+        """The named attributes of the items; an attribute that an item lacks is left out."""
+        columns = [(name, self._columns[name]) for name in names]
+        values = ({name: column.value(row) for name, column in columns} for row in rows)
+        return [{name: value for name, value in item.items() if value is not None} for item in values]
+
+    def _compile(self, filters: tuple[Filter, ...]) -> NDArray[np.bool_]:
+        mask = np.ones(len(self), np.bool_)
+        for condition in filters:
+            mask &= self._columns[condition.attribute].mask(condition)
+        return mask
+
+
+def read_catalogue(folder: Path, manifest: Manifest) -> Catalogue:
+    """Reads ``items.parquet`` of an artifact.
+
+    Raises:
+        ArtifactError: it cannot be read, or is not what the manifest says.
+    """
+    path = folder / artifact.ITEMS
+    try:
+        items = pl.read_parquet(path)
+        columns = {attribute.name: _column(items[attribute.name], attribute.kind) for attribute in manifest.attributes}
+        item_ids = items["item_id"].cast(pl.String).to_list()
+        counts = items["popularity"].cast(pl.Float64).to_numpy()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    if len(item_ids) != manifest.item_count or len(set(item_ids)) != len(item_ids) or None in item_ids:
+        raise ArtifactError(f"{path}: expected {manifest.item_count:,} distinct item ids; got {len(set(item_ids)):,}")
+    return Catalogue(item_ids, (counts / max(counts.sum(), 1.0)).astype(np.float32), columns)
+
+
+def _column(values: pl.Series, kind: AttributeKind.ValueType) -> Column:
+    if kind == AttributeKind.ATTRIBUTE_KIND_NUMERIC:
+        return Numbers(values.cast(pl.Float64).fill_null(np.nan).to_numpy())
+    if kind == AttributeKind.ATTRIBUTE_KIND_MULTI_VALUED:
+        return Categories([tuple(item or ()) for item in values.to_list()], multi_valued=True)
+    return Categories(
+        [() if item is None else (item,) for item in values.cast(pl.String).to_list()], multi_valued=False
+    )
+
+
+class Numbers:
+    """A numeric attribute: float64 [items], NaN where the item has none."""
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        self._values = values
+
+    def mask(self, condition: Filter) -> NDArray[np.bool_]:
+        """See ``Column``; the condition is a range."""
+        if not isinstance(condition, InRange):
+            raise TypeError(f"got {type(condition).__name__} on a numeric attribute; expected InRange")
+        return (self._values >= condition.low) & (self._values <= condition.high)
+
+    def value(self, row: int) -> FeatureValue | None:
+        """See ``Column``."""
+        value = float(self._values[row])
+        return None if np.isnan(value) else value
+
+
+class Categories:
+    """A categorical or multi-valued attribute, as codes: those of item i stand from offsets[i] to offsets[i + 1]."""
+
+    def __init__(self, values: Sequence[tuple[str, ...]], *, multi_valued: bool) -> None:
+        self._multi_valued = multi_valued
+        self._names = sorted({name for item in values for name in item})
+        self._codes_by_name = {name: code for code, name in enumerate(self._names)}
+        self._codes = np.array([self._codes_by_name[name] for item in values for name in item], np.int32)
+        self._offsets = np.concatenate([[0], np.cumsum([len(item) for item in values])]).astype(np.int64)
+
+    def mask(self, condition: Filter) -> NDArray[np.bool_]:
+        """See ``Column``; the condition is one on categories."""
+        if not isinstance(condition, AnyOf | NoneOf):
+            raise TypeError(f"got {type(condition).__name__} on a categorical attribute; expected AnyOf or NoneOf")
+        wanted = [self._codes_by_name[name] for name in condition.values if name in self._codes_by_name]
+        hits = np.concatenate([[0], np.cumsum(np.isin(self._codes, wanted))])
+        has_any = hits[self._offsets[1:]] > hits[self._offsets[:-1]]
+        return has_any if isinstance(condition, AnyOf) else ~has_any
+
+    def value(self, row: int) -> FeatureValue | None:
+        """See ``Column``."""
+        names = tuple(self._names[code] for code in self._codes[self._offsets[row] : self._offsets[row + 1]])
+        if self._multi_valued:
+            return names or None
+        return names[0] if names else None

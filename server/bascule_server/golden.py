@@ -1,0 +1,72 @@
+"""The golden queries of an artifact: what was asked of the model in training, and what training computed.
+
+They are computed there with the towers themselves, before these are exported. A server that gets the same answers
+from the exported files therefore serves the model that was trained, and the replay warms it up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from bascule.v1.recommendation_service_pb2 import Query as QueryMessage
+from bascule_server import artifact
+from bascule_server.artifact import ArtifactError
+
+VECTOR_TOLERANCE = 1e-4
+"""How far a component of a vector may lie from what training computed, relative to the vector's length. The kernels
+of two machines round differently, by about 1e-6; a wrong table, layer or encoding shows at 1e-2 and more."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenQueries:
+    """Queries and their answers, in parallel."""
+
+    queries: Sequence[QueryMessage]
+    """Users of whom at least one thing is known to the model."""
+    vectors: NDArray[np.float32]
+    """float32 [queries, dimension], of the query tower."""
+    rows: NDArray[np.int64]
+    """int64 [queries, items], the best items, best first; nothing is excluded."""
+    scores: NDArray[np.float32]
+    """float32 [queries, items], parallel to ``rows``."""
+
+
+def write_golden(path: Path, golden: GoldenQueries) -> None:
+    """Writes the golden queries as arrays without pickle: the messages lie end to end, parted by ``offsets``."""
+    messages = [query.SerializeToString(deterministic=True) for query in golden.queries]
+    np.savez(
+        path,
+        messages=np.frombuffer(b"".join(messages), np.uint8),
+        offsets=np.cumsum([0, *map(len, messages)]),
+        vectors=golden.vectors,
+        rows=golden.rows,
+        scores=golden.scores,
+    )
+
+
+def read_golden(folder: Path) -> GoldenQueries:
+    """Reads the golden queries of an artifact.
+
+    Raises:
+        ArtifactError: they cannot be read, or are none.
+    """
+    path = folder / artifact.GOLDEN
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            messages, offsets = arrays["messages"].tobytes(), arrays["offsets"].tolist()
+            golden = GoldenQueries(
+                [QueryMessage.FromString(messages[a:b]) for a, b in pairwise(offsets)],
+                arrays["vectors"],
+                arrays["rows"],
+                arrays["scores"],
+            )
+    except (OSError, ValueError, KeyError, DecodeError) as error:
+        raise ArtifactError(f"{path}: not golden queries: {error}") from error
+    if not golden.queries or {len(golden.vectors), len(golden.rows), len(golden.scores)} != {len(golden.queries)}:
+        raise ArtifactError(f"{path}: got {len(golden.queries)} queries and other numbers of answers")
+    return golden

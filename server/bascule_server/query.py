@@ -1,0 +1,157 @@
+"""What the scorer is asked and what it answers, free of the wire: a question is a query and what is wanted of it.
+
+    Question(query, Rank(...))  -> Ranking
+    Question(query, Score(...)) -> ItemScores
+    Question(query, Embed())    -> QueryVector
+
+The service builds these from messages and training builds them from data. What they hold has been validated: ids may
+be unknown, but features and attributes are declared and have the declared kind, and numbers are finite.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule.v1.recommendation_service_pb2 import RankingPath
+
+FeatureValue: TypeAlias = str | float | tuple[str, ...]
+"""The value of a feature or an attribute: a category, a number, or several categories."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Whom or what to answer for.
+
+    A user (``user_id``, ``history``, ``features``, any of them empty), or an item (``item_id``), or a vector.
+    """
+
+    user_id: str = ""
+    history: Sequence[str] = ()
+    """Item ids, oldest first."""
+    features: Mapping[str, FeatureValue] = field(default_factory=dict)
+    item_id: str | None = None
+    vector: NDArray[np.float32] | None = None
+    """float32 [dimension]."""
+    excluded_item_ids: Sequence[str] = ()
+    candidate_item_ids: Sequence[str] = ()
+    """Where not empty, no other item is ranked."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Items of which a value of ``attribute`` is among ``values``."""
+
+    attribute: str
+    values: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """Items of which no value of ``attribute`` is among ``values``."""
+
+    attribute: str
+    values: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class InRange:
+    """Items of which ``attribute`` lies in [low, high]."""
+
+    attribute: str
+    low: float
+    high: float
+
+
+Filter: TypeAlias = AnyOf | NoneOf | InRange
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """At most ``max_count`` items that share a value of ``attribute``."""
+
+    attribute: str
+    max_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """Asks for the best items. Hashable, so that questions with equal options can be answered together."""
+
+    item_count: int = 10
+    exclude_history: bool = True
+    filters: tuple[Filter, ...] = ()
+    cap: Cap | None = None
+    min_score: float | None = None
+    attributes: tuple[str, ...] = ()
+    """Names of the item attributes to return."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Asks for the scores of given items."""
+
+    item_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """Asks for the query's vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One row of work: a query and what is wanted of it."""
+
+    query: Query
+    ask: Rank | Score | Embed
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best items, best first; at equal scores in the order of the catalogue."""
+
+    item_ids: list[str]
+    scores: NDArray[np.float32]
+    """float32 [items], higher is better."""
+    path: RankingPath.ValueType
+    unknown_item_ids: list[str]
+    """Ids of the query that the catalogue does not have: the first 100 distinct ones."""
+    attributes: list[dict[str, FeatureValue]] | None = None
+    """The items' attributes, where any were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemScores:
+    """The scores of the items asked for, in the order asked."""
+
+    scores: NDArray[np.float32]
+    """float32 [items]; NaN where the catalogue does not have the item."""
+    path: RankingPath.ValueType
+    unknown_item_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryVector:
+    """The vector of a query."""
+
+    vector: NDArray[np.float32]
+    """float32 [dimension]."""
+    path: RankingPath.ValueType
+
+
+class QueryError(Exception):
+    """A query that cannot be answered, though it is valid. It concerns one row and is returned, not raised."""
+
+
+class ItemNotFoundError(QueryError):
+    """The query is an item that the catalogue does not have."""
+
+
+class NothingKnownError(QueryError):
+    """A vector was asked of a query about which the model knows nothing."""
+
+
+Answer: TypeAlias = Ranking | ItemScores | QueryVector | QueryError

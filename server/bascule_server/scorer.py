@@ -1,0 +1,198 @@
+"""Answers questions with one version of a model: encode, query tower, retrieve.
+
+Every answer in this project is made here, for a call, a batch, a stream, an evaluation and the proof of an artifact
+alike; and the answer to a question is the same, to the last bit, whatever questions stand beside it.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule.v1.recommendation_service_pb2 import RankingPath
+from bascule_server.catalogue import Catalogue
+from bascule_server.encoder import QueryEncoder
+from bascule_server.listing import capped, scoring_at_least
+from bascule_server.query import (
+    Answer,
+    Embed,
+    ItemScores,
+    NothingKnownError,
+    QueryError,
+    QueryVector,
+    Question,
+    Rank,
+    Ranking,
+    Score,
+)
+from bascule_server.retrieval import ExactRetriever, Found, Restriction, best, products
+from bascule_server.subject import TOWER_PATHS, Subject, Subjects
+from bascule_server.tower import QueryTower
+
+MAX_UNKNOWN_IDS = 100
+"""How many unknown ids an answer lists."""
+
+
+@dataclass(slots=True)
+class Task:
+    """A question on its way to its answer."""
+
+    question: Question
+    subject: Subject
+    vector: NDArray[np.float32] | None = None
+    """float32 [dimension]; None until embedded, and always on the popular path."""
+
+
+class Scorer:
+    """One version of a model, ready to answer. Called by one thread at a time."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        subjects: Subjects,
+        encoder: QueryEncoder,
+        tower: QueryTower,
+        vectors: NDArray[np.float32],
+    ) -> None:
+        """``vectors`` is float32 [items, dimension], in the order of the catalogue."""
+        self._catalogue = catalogue
+        self._subjects = subjects
+        self._encoder = encoder
+        self._tower = tower
+        self._retriever = ExactRetriever(vectors)
+        self._similar = ExactRetriever(_unit(vectors))
+        self._by_popularity = np.lexsort((np.arange(len(catalogue)), -catalogue.popularity))
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """The answer to each question, in their order; a ``QueryError`` where a question has none."""
+        started = [self._start(question) for question in questions]
+        tasks = [task for task in started if isinstance(task, Task)]
+        self._embed(tasks)
+        answers = iter(self._answer(tasks))
+        return [next(answers) if isinstance(task, Task) else task for task in started]
+
+    def _start(self, question: Question) -> Task | QueryError:
+        try:
+            subject = self._subjects.of(question.query)
+        except QueryError as error:
+            return error
+        if isinstance(question.ask, Embed) and subject.path == RankingPath.RANKING_PATH_POPULAR:
+            return NothingKnownError()
+        return Task(question, subject)
+
+    def _embed(self, tasks: Sequence[Task]) -> None:
+        """Gives each task its vector."""
+        by_tower = [task for task in tasks if task.subject.path in TOWER_PATHS]
+        if by_tower:
+            vectors = self._tower.vectors(self._encoder.encode([task.subject for task in by_tower]))
+            for task, vector in zip(by_tower, vectors, strict=True):
+                task.vector = vector
+        for task in tasks:
+            if task.subject.path == RankingPath.RANKING_PATH_VECTOR:
+                task.vector = task.question.query.vector
+            elif task.subject.path == RankingPath.RANKING_PATH_SIMILAR:
+                task.vector = self._similar.vectors[task.subject.item_row]
+
+    def _answer(self, tasks: Sequence[Task]) -> list[Answer]:
+        """The answers to tasks that have their vectors. Rankings are retrieved together."""
+        asked = [(task, task.question.ask) for task in tasks]
+        rankings = [(task, ask) for task, ask in asked if isinstance(ask, Rank)]
+        found = iter(self._best([task for task, _ in rankings], [ask.item_count for _, ask in rankings]))
+        answers: list[Answer] = []
+        for task, ask in asked:
+            match ask:
+                case Rank():
+                    answers.append(self._ranking(task, ask, next(found)))
+                case Score():
+                    answers.append(self._item_scores(task, ask))
+                case Embed():
+                    answers.append(QueryVector(_given(task.vector), task.subject.path))
+        return answers
+
+    def _best(self, tasks: Sequence[Task], counts: Sequence[int]) -> list[Found]:
+        """The best items for each task, within its exclusions, filters and candidates."""
+        found: dict[int, Found] = {}
+        searches: dict[ExactRetriever, list[int]] = defaultdict(list)
+        restrictions = [self._restriction(task) for task in tasks]
+        for index, (task, restriction) in enumerate(zip(tasks, restrictions, strict=True)):
+            if task.question.query.candidate_item_ids:
+                rows = np.unique(self._catalogue.rows(task.question.query.candidate_item_ids)[0])
+                rows = restriction.remaining(rows)
+                found[index] = best(rows, self._scores(task, rows), counts[index])
+            elif task.vector is None:
+                rows = restriction.remaining(self._by_popularity)[: counts[index]]
+                found[index] = Found(rows, self._scores(task, rows))
+            else:
+                searches[self._retriever_of(task)].append(index)
+        for retriever, indices in searches.items():
+            queries = np.stack([_given(tasks[index].vector) for index in indices])
+            results = retriever.search(queries, [counts[i] for i in indices], [restrictions[i] for i in indices])
+            found |= zip(indices, results, strict=True)
+        return [found[index] for index in range(len(tasks))]
+
+    def _restriction(self, task: Task) -> Restriction:
+        ask, query = task.question.ask, task.question.query
+        if not isinstance(ask, Rank):
+            raise TypeError(f"got {type(ask).__name__}; only rankings are restricted")
+        excluded = [self._catalogue.rows(query.excluded_item_ids)[0]]
+        if ask.exclude_history:
+            excluded.append(task.subject.history)
+        if task.subject.item_row is not None:
+            excluded.append(np.array([task.subject.item_row]))
+        return Restriction(np.concatenate(excluded), self._catalogue.allowed(ask.filters))
+
+    def _retriever_of(self, task: Task) -> ExactRetriever:
+        return self._similar if task.subject.path == RankingPath.RANKING_PATH_SIMILAR else self._retriever
+
+    def _scores(self, task: Task, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32 [rows], the scores of the items in these rows."""
+        if task.vector is None:
+            return self._catalogue.popularity[rows]
+        return products(task.vector, self._retriever_of(task).vectors[rows])
+
+    def _ranking(self, task: Task, rank: Rank, found: Found) -> Ranking:
+        if rank.cap is not None:
+            column = self._catalogue.column(rank.cap.attribute)
+            found = capped(found, column, rank, lambda count: self._best([task], [count])[0])
+        if rank.min_score is not None:
+            found = scoring_at_least(rank.min_score, found)
+        query = task.question.query
+        return Ranking(
+            item_ids=[self._catalogue.item_ids[row] for row in found.rows.tolist()],
+            scores=found.scores,
+            path=task.subject.path,
+            unknown_item_ids=self._unknown(task, query.excluded_item_ids, query.candidate_item_ids),
+            attributes=self._catalogue.attributes(found.rows.tolist(), rank.attributes) if rank.attributes else None,
+        )
+
+    def _item_scores(self, task: Task, ask: Score) -> ItemScores:
+        found = np.array([self._catalogue.row(item_id) for item_id in ask.item_ids], np.float64)
+        is_known = ~np.isnan(found)
+        scores = np.full(len(found), np.nan, np.float32)
+        scores[is_known] = self._scores(task, found[is_known].astype(np.int64))
+        return ItemScores(scores, task.subject.path, self._unknown(task, ask.item_ids))
+
+    def _unknown(self, task: Task, *id_lists: Sequence[str]) -> list[str]:
+        """The first distinct ids, of the history and then of the lists, that the catalogue does not have."""
+        unknown = dict.fromkeys(task.subject.unknown_item_ids)
+        for item_ids in id_lists:
+            if item_ids:
+                unknown |= dict.fromkeys(self._catalogue.rows(item_ids)[1])
+        return list(unknown)[:MAX_UNKNOWN_IDS]
+
+
+def _given(vector: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    if vector is None:
+        raise ValueError("a query without a vector got where one with a vector belongs")
+    return vector
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vectors at length 1: themselves where they are so already, to share their memory; else a copy."""
+    lengths = np.sqrt(np.vecdot(vectors, vectors))
+    if np.allclose(lengths, 1.0, rtol=0, atol=1e-5):
+        return vectors
+    unit: NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
+    return unit

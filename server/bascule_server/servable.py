@@ -1,0 +1,110 @@
+"""One version of a model, checked, loaded and proven: what the server serves and what training evaluates."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule.v1.artifact_pb2 import Manifest
+from bascule_server import artifact
+from bascule_server.artifact import ArtifactError, read_manifest, verify
+from bascule_server.catalogue import Catalogue, read_catalogue
+from bascule_server.decoding import decode_query
+from bascule_server.encoder import QueryEncoder, read_vocabularies
+from bascule_server.golden import VECTOR_TOLERANCE, GoldenQueries, read_golden
+from bascule_server.known_users import read_known_users
+from bascule_server.query import Embed, QueryVector, Question, Rank, Ranking
+from bascule_server.schema import schema_of
+from bascule_server.scorer import Scorer
+from bascule_server.subject import Subjects
+from bascule_server.tower import open_query_tower
+
+
+@dataclass(frozen=True, slots=True)
+class ServableVersion:
+    """One version of a model, ready to answer."""
+
+    manifest: Manifest
+    scorer: Scorer
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.manifest.model
+
+    @property
+    def version(self) -> int:
+        """The version, a positive integer."""
+        return self.manifest.version
+
+
+def load_servable(folder: Path) -> ServableVersion:
+    """Loads an artifact after checking every file of it, and proves it by its golden queries.
+
+    Raises:
+        ArtifactError: a file is missing, damaged or unreadable, or the answers are not those of training.
+    """
+    manifest = read_manifest(folder)
+    verify(folder, manifest)
+    catalogue = read_catalogue(folder, manifest)
+    encoder = QueryEncoder(manifest.query_features, read_vocabularies(folder, manifest.query_features))
+    subjects = Subjects(catalogue, read_known_users(folder, len(catalogue)), encoder.features)
+    vectors = _read_vectors(folder / artifact.ITEM_VECTORS, manifest)
+    servable = ServableVersion(manifest, Scorer(catalogue, subjects, encoder, open_query_tower(folder), vectors))
+    prove(servable, read_golden(folder), catalogue)
+    return servable
+
+
+def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue) -> None:
+    """Replays the golden queries.
+
+    An item may stand elsewhere in a ranking only where its score is as good as equal to the one that stood there.
+
+    Raises:
+        ArtifactError: an answer is not the one of training.
+    """
+    schema = schema_of(servable.manifest)
+    queries = [decode_query(message, "query", schema) for message in golden.queries]
+    rank = Rank(item_count=golden.rows.shape[1], exclude_history=False)
+    vectors = servable.scorer.answer([Question(query, Embed()) for query in queries])
+    rankings = servable.scorer.answer([Question(query, rank) for query in queries])
+    for index, (vector, ranking) in enumerate(zip(vectors, rankings, strict=True)):
+        tolerance = VECTOR_TOLERANCE * float(np.linalg.norm(golden.vectors[index]))
+        if not isinstance(vector, QueryVector) or not np.allclose(
+            vector.vector, golden.vectors[index], rtol=0, atol=tolerance
+        ):
+            raise _unproven(servable, index, "vector")
+        if not isinstance(ranking, Ranking) or not _agree(ranking, golden, index, catalogue):
+            raise _unproven(servable, index, "ranking")
+
+
+def _agree(ranking: Ranking, golden: GoldenQueries, index: int, catalogue: Catalogue) -> bool:
+    scores = golden.scores[index]
+    tolerance = VECTOR_TOLERANCE * max(1.0, float(np.abs(scores).max()))
+    if len(ranking.scores) != len(scores) or not np.allclose(ranking.scores, scores, rtol=0, atol=tolerance):
+        return False
+    trained = dict(zip(golden.rows[index].tolist(), scores.tolist(), strict=True))
+    rows, _ = catalogue.rows(ranking.item_ids)
+    return all(
+        abs(trained.get(row, scores[-1]) - score) <= tolerance
+        for row, score in zip(rows.tolist(), ranking.scores.tolist(), strict=True)
+    )
+
+
+def _unproven(servable: ServableVersion, index: int, what: str) -> ArtifactError:
+    return ArtifactError(
+        f"{servable.model}/{servable.version}: golden query {index} got another {what} than training computed; "
+        "the files are intact, so this machine or release computes differently: train again with this release"
+    )
+
+
+def _read_vectors(path: Path, manifest: Manifest) -> NDArray[np.float32]:
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: not an array: {error}") from error
+    expected = (manifest.item_count, manifest.dimension)
+    if vectors.dtype != np.float32 or vectors.shape != expected:
+        raise ArtifactError(f"{path}: got {vectors.dtype} {vectors.shape}; the manifest says float32 {expected}")
+    return np.asarray(vectors)

@@ -1,0 +1,85 @@
+"""Finds out what is known about the one a query is for, which decides the path that answers it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule.v1.recommendation_service_pb2 import RankingPath
+from bascule_server.catalogue import Catalogue
+from bascule_server.encoder import FeaturesEncoder
+from bascule_server.known_users import KnownUsers
+from bascule_server.query import FeatureValue, ItemNotFoundError, Query
+
+TOWER_PATHS = frozenset(
+    {
+        RankingPath.RANKING_PATH_PERSONALISED,
+        RankingPath.RANKING_PATH_HISTORY,
+        RankingPath.RANKING_PATH_COLD,
+    }
+)
+"""The paths on which the query tower makes the vector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is known about the one a query is for."""
+
+    path: RankingPath.ValueType
+    history: NDArray[np.int64]
+    """int64 [known items], rows of the catalogue, oldest first."""
+    features: Mapping[str, FeatureValue]
+    item_row: int | None = None
+    """The row of the item, where the query is one."""
+    unknown_item_ids: tuple[str, ...] = ()
+    """Ids of the history that the catalogue does not have."""
+
+
+_NO_ROWS = np.empty(0, np.int64)
+
+
+class Subjects:
+    """Looks up users and items."""
+
+    def __init__(self, catalogue: Catalogue, users: KnownUsers, features: FeaturesEncoder) -> None:
+        self._catalogue = catalogue
+        self._users = users
+        self._features = features
+
+    def of(self, query: Query) -> Subject:
+        """What is known about the one a query is for.
+
+        Raises:
+            ItemNotFoundError: it is an item that the catalogue does not have.
+        """
+        if query.vector is not None:
+            return Subject(RankingPath.RANKING_PATH_VECTOR, _NO_ROWS, {})
+        if query.item_id is not None:
+            row = self._catalogue.row(query.item_id)
+            if row is None:
+                raise ItemNotFoundError
+            return Subject(RankingPath.RANKING_PATH_SIMILAR, _NO_ROWS, {}, item_row=row)
+        return self._user(query)
+
+    def _user(self, query: Query) -> Subject:
+        history, unknown = self._catalogue.rows(query.history)
+        features = query.features
+        known = self._users.find(query.user_id) if query.user_id else None
+        if known is not None:
+            history = history if query.history else known.history
+            features = {**known.features, **features}
+        return Subject(
+            self._path(known is not None, history, features), history, features, unknown_item_ids=tuple(unknown)
+        )
+
+    def _path(
+        self, is_known: bool, history: NDArray[np.int64], features: Mapping[str, FeatureValue]
+    ) -> RankingPath.ValueType:
+        if is_known:
+            return RankingPath.RANKING_PATH_PERSONALISED
+        if len(history):
+            return RankingPath.RANKING_PATH_HISTORY
+        if self._features.knows_any(features):
+            return RankingPath.RANKING_PATH_COLD
+        return RankingPath.RANKING_PATH_POPULAR
