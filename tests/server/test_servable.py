@@ -1,0 +1,124 @@
+"""What is loaded is what was trained, or nothing is loaded."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bascule_server import artifact
+from bascule_server.artifact import ArtifactError, read_manifest
+from bascule_server.servable import load_servable
+
+
+@pytest.fixture
+def copied(artifact_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the small model's artifact, to be damaged."""
+    return Path(shutil.copytree(artifact_folder, tmp_path / "tiny" / "1"))
+
+
+def test_a_published_artifact_loads(artifact_folder: Path) -> None:
+    servable = load_servable(artifact_folder)
+    assert (servable.model, servable.version) == ("tiny", 1)
+    assert servable.manifest.item_count == 120
+    assert servable.manifest.dimension == 16
+    assert set(servable.manifest.metrics) >= {"ndcg@10", "recall@20", "coverage@100"}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_flipped_bit_in_any_file_is_found(copied: Path, data: st.DataObject) -> None:
+    names = [file.path for file in read_manifest(copied).files]
+    path = copied / data.draw(st.sampled_from(names))
+    whole = path.read_bytes()
+    place = data.draw(st.integers(0, len(whole) - 1))
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    try:
+        with pytest.raises(ArtifactError, match="damaged"):
+            load_servable(copied)
+    finally:
+        path.write_bytes(whole)
+
+
+def _remove_vectors(folder: Path) -> None:
+    (folder / artifact.ITEM_VECTORS).unlink()
+
+
+def _truncate_vectors(folder: Path) -> None:
+    path = folder / artifact.ITEM_VECTORS
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def _add_a_file(folder: Path) -> None:
+    (folder / "notes.txt").write_text("hello")
+
+
+def _link_vectors(folder: Path) -> None:
+    path = folder / artifact.ITEM_VECTORS
+    path.rename(folder.parent / "elsewhere.npy")
+    path.symlink_to(folder.parent / "elsewhere.npy")
+
+
+def _remove_manifest(folder: Path) -> None:
+    (folder / artifact.MANIFEST).unlink()
+
+
+def _break_manifest(folder: Path) -> None:
+    (folder / artifact.MANIFEST).write_text("{")
+
+
+def _leave_the_folder(folder: Path) -> None:
+    path = folder / artifact.MANIFEST
+    path.write_text(path.read_text().replace('"items.parquet"', '"../items.parquet"'))
+
+
+def _come_from_the_future(folder: Path) -> None:
+    path = folder / artifact.MANIFEST
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (_remove_vectors, "item_vectors.npy is missing"),
+        (_truncate_vectors, r"got [\d,]+ bytes; the manifest says"),
+        (_add_a_file, "notes.txt is not in the manifest"),
+        (_link_vectors, "got a link"),
+        (_remove_manifest, "manifest.json is missing"),
+        (_break_manifest, "not a manifest"),
+        (_leave_the_folder, r"got the path '\.\./items.parquet'"),
+        (_come_from_the_future, "schema version 99"),
+    ],
+)
+def test_damage_is_refused_in_one_sentence(copied: Path, damage: Callable[[Path], None], complaint: str) -> None:
+    damage(copied)
+    with pytest.raises(ArtifactError, match=complaint):
+        load_servable(copied)
+
+
+def test_a_renamed_version_is_refused(copied: Path) -> None:
+    with pytest.raises(ArtifactError, match="says tiny/1, but lies in tiny/2"):
+        load_servable(copied.rename(copied.parent / "2"))
+
+
+def test_vectors_of_another_training_are_refused_though_every_hash_matches(copied: Path) -> None:
+    from bascule_training.publish import write_manifest
+
+    vectors = np.load(copied / artifact.ITEM_VECTORS)
+    np.save(copied / artifact.ITEM_VECTORS, np.roll(vectors, 1, axis=0))
+    write_manifest(copied, read_manifest(copied))
+    with pytest.raises(ArtifactError, match="golden query 0 got another ranking"):
+        load_servable(copied)
+
+
+def test_a_tower_of_another_training_is_refused_though_every_hash_matches(copied: Path) -> None:
+    from bascule_training.publish import write_manifest
+
+    path = copied / "vocabularies" / "query" / "country.json"
+    path.write_text("[" + ", ".join(reversed(path.read_text().strip("[]").split(", "))) + "]")
+    write_manifest(copied, read_manifest(copied))
+    with pytest.raises(ArtifactError, match="got another vector"):
+        load_servable(copied)

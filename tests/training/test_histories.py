@@ -1,0 +1,44 @@
+"""Histories are users' items end to end, and reading them changes nothing."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bascule_training.histories import Histories, of_users
+
+TWO_USERS = Histories(np.array([3, 1, 1, 2], np.int32), np.array([0, 3, 3, 4], np.int64))
+"""Three users: one with items 3, 1, 1, one with none, one with item 2."""
+
+
+def test_each_user_has_their_items_oldest_first() -> None:
+    assert [history.tolist() for history in TWO_USERS] == [[3, 1, 1], [], [2]]
+    assert TWO_USERS.lengths.tolist() == [3, 0, 1]
+
+
+def test_a_user_that_there_is_not_is_an_error() -> None:
+    with pytest.raises(IndexError):
+        TWO_USERS[3]
+
+
+def test_a_matrix_counts_a_repeated_item_once_and_leaves_the_histories_as_they_were() -> None:
+    for _ in range(2):
+        assert TWO_USERS.matrix(4).toarray().tolist() == [[0, 1, 0, 1], [0, 0, 0, 0], [0, 0, 1, 0]]
+    assert TWO_USERS.offsets.tolist() == [0, 3, 3, 4]
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=8), st.data())
+def test_a_part_holds_the_users_between_its_ends(items: list[list[int]], data: st.DataObject) -> None:
+    histories = Histories(
+        np.array([row for user in items for row in user], np.int32), np.cumsum([0, *map(len, items)], dtype=np.int64)
+    )
+    start = data.draw(st.integers(0, len(items)))
+    stop = data.draw(st.integers(start, len(items) + 3))
+    assert [history.tolist() for history in histories.part(start, stop)] == items[start:stop]
+
+
+def test_interactions_are_gathered_by_user_in_the_order_asked_and_without_unknown_items() -> None:
+    interactions = pl.DataFrame({"user_id": ["a", "b", "a", "a"], "item_id": ["x", "y", "new", "y"]})
+    histories = of_users(interactions, ["b", "nobody", "a"], {"x": 0, "y": 1})
+    assert [history.tolist() for history in histories] == [[1], [], [0, 1]]

@@ -1,0 +1,142 @@
+"""Writes the files of an artifact: towers, items, vectors, users, vocabularies and golden queries.
+
+docs/artifact.md describes them; ``bascule_server.artifact`` and its neighbours read them.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import polars as pl
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from bascule.v1.artifact_pb2 import Attribute, AttributeKind
+from bascule.v1.recommendation_service_pb2 import Query, User
+from bascule_server import artifact
+from bascule_server import query as answering
+from bascule_server.encoder import QueryEncoder
+from bascule_server.encoding import encode_feature_value
+from bascule_server.golden import GoldenQueries, write_golden
+from bascule_server.retrieval import best
+from bascule_training.dataset import Dataset
+from bascule_training.evaluation import Cases
+from bascule_training.export import convert_to_litert, export_saved_model
+from bascule_training.features import Declared
+from bascule_training.fit import Subject, tensors
+from bascule_training.model import TwoTowerModel
+from bascule_training.tables import DataError
+
+GOLDEN_QUERIES = 64
+GOLDEN_ITEMS = 20
+
+
+class Contents(NamedTuple):
+    """What an artifact is made of."""
+
+    model: TwoTowerModel
+    dataset: Dataset
+    query: Declared
+    item: Declared
+    encoder: QueryEncoder
+    publish_users: bool
+
+
+def write_files(folder: Path, contents: Contents, golden: Cases) -> None:
+    """Writes all but the manifest and the metrics; ``golden`` are the cases that the golden queries are taken from."""
+    for path, vocabulary in {**contents.query.vocabularies, **contents.item.vocabularies}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+    vectors = contents.model.item_vectors()
+    np.save(folder / artifact.ITEM_VECTORS, vectors)
+    _write_items(folder / artifact.ITEMS, contents.dataset)
+    if contents.publish_users:
+        _write_users(folder / artifact.USERS, contents)
+    _write_towers(folder, contents)
+    write_golden(folder / artifact.GOLDEN, golden_queries(contents, golden, vectors))
+
+
+def declare_attributes(items: pl.DataFrame, names: Sequence[str]) -> list[Attribute]:
+    """The attributes of the items, each of the kind that its column holds.
+
+    Raises:
+        DataError: a column is missing, or holds what no attribute can.
+    """
+    return [Attribute(name=name, kind=_attribute_kind(items, name)) for name in names]
+
+
+def golden_queries(contents: Contents, cases: Cases, vectors: NDArray[np.float32]) -> GoldenQueries:
+    """Queries of users with a history, and their answers as the model in training gives them."""
+    chosen = [case for case in range(len(cases)) if len(cases.histories[case])][:GOLDEN_QUERIES]
+    if not chosen:
+        raise DataError("no user of the test part has a history, so the artifact cannot be proven; split otherwise")
+    queries = [cases.queries[case] for case in chosen]
+    subjects = [Subject.of(cases.histories[case], cases.queries[case]) for case in chosen]
+    inputs = tensors(contents.encoder.encode(subjects))
+    query_vectors = contents.model.query_vectors(contents.model.history_table(), inputs).numpy()
+    rows = np.arange(len(vectors))
+    found = [best(rows, scores, min(GOLDEN_ITEMS, len(rows))) for scores in query_vectors @ vectors.T]
+    return GoldenQueries(
+        queries=[_message(query) for query in queries],
+        vectors=query_vectors,
+        rows=np.stack([each.rows for each in found]),
+        scores=np.stack([each.scores for each in found]),
+    )
+
+
+def _write_items(path: Path, dataset: Dataset) -> None:
+    counts = dataset.splits.train.group_by("item_id").len("popularity")
+    dataset.items.join(counts, on="item_id", how="left", maintain_order="left").with_columns(
+        pl.col("popularity").fill_null(0).cast(pl.Int64)
+    ).write_parquet(path)
+
+
+def _write_users(path: Path, contents: Contents) -> None:
+    """What is known of the users when training ends: all their interactions, those of the test part too."""
+    dataset = contents.dataset
+    names = [feature.name for feature in contents.query.features if feature.WhichOneof("kind") != "history"]
+    histories = dataset.histories(dataset.interactions)
+    column = pl.Series("history", [history.tolist() for history in histories], pl.List(pl.Int32))
+    dataset.users.select("user_id", *names).with_columns(column).write_parquet(path)
+
+
+def _write_towers(folder: Path, contents: Contents) -> None:
+    model = contents.model
+    table = tf.Variable(model.history_table(), trainable=False)
+    query_tower = folder / artifact.QUERY_TOWER_SAVED_MODEL
+    export_saved_model(
+        query_tower,
+        lambda inputs: model.query_vectors(table, inputs),
+        contents.query.features,
+        [*_variables(model.queries), table],
+    )
+    convert_to_litert(query_tower, folder / artifact.QUERY_TOWER_LITERT)
+    if contents.item.features:
+        item_tower = folder / artifact.ITEM_TOWER_SAVED_MODEL
+        export_saved_model(item_tower, model.new_item_vectors, contents.item.features, _variables(model.items))
+        convert_to_litert(item_tower, folder / artifact.ITEM_TOWER_LITERT)
+
+
+def _variables(tower: keras.Model) -> list[tf.Variable]:
+    return [variable.value for variable in tower.variables]
+
+
+def _attribute_kind(items: pl.DataFrame, name: str) -> AttributeKind.ValueType:
+    if name not in items.columns:
+        raise DataError(f"the attribute {name!r} is no column of the items; there are {', '.join(items.columns)}")
+    dtype = items[name].dtype
+    if dtype.is_numeric():
+        return AttributeKind.ATTRIBUTE_KIND_NUMERIC
+    if dtype == pl.List(pl.String):
+        return AttributeKind.ATTRIBUTE_KIND_MULTI_VALUED
+    if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean):
+        return AttributeKind.ATTRIBUTE_KIND_CATEGORICAL
+    raise DataError(f"the attribute {name!r} is a column of {dtype}; expected text, numbers or lists of text")
+
+
+def _message(query: answering.Query) -> Query:
+    features = {name: encode_feature_value(value) for name, value in query.features.items()}
+    return Query(user=User(history=query.history, features=features))

@@ -1,0 +1,81 @@
+"""Saves and restores a training run between epochs: one file, replaced whole."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class CheckpointError(Exception):
+    """The file is no checkpoint of this run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come, and the best that it found."""
+
+    epoch: int
+    """How many epochs are done."""
+    best_epoch: int
+    best_quality: float
+    best: Sequence[NDArray[Any]]
+    """The variables of the best epoch."""
+
+
+def save(path: Path, run: str, progress: Progress, variables: Sequence[NDArray[Any]]) -> None:
+    """Writes a checkpoint in the place of the last one.
+
+    Args:
+        path: the file.
+        run: tells runs apart, so that one is not continued as another.
+        progress: how far it has come.
+        variables: the state now.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(".staged.npz")
+    arrays = {f"now_{index}": array for index, array in enumerate(variables)}
+    arrays |= {f"best_{index}": array for index, array in enumerate(progress.best)}
+    with staged.open("wb") as file:
+        np.savez(
+            file,
+            run=np.array(run),
+            counts=np.array([progress.epoch, progress.best_epoch]),
+            best_quality=np.array(progress.best_quality),
+            **arrays,  # type: ignore[arg-type]  # taken for the keyword `allow_pickle`
+        )
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
+
+
+def restore(path: Path, run: str) -> tuple[Progress, list[NDArray[Any]]] | None:
+    """Reads a checkpoint: how far the run had come, and its state then; None where there is none.
+
+    Raises:
+        CheckpointError: it is damaged, or of a run with another configuration or other data.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = str(arrays["run"])
+            epoch, best_epoch = arrays["counts"].tolist()
+            best = _numbered(arrays, "best")
+            progress = Progress(epoch, best_epoch, float(arrays["best_quality"]), best)
+            variables = _numbered(arrays, "now")
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}; remove it and train from the start") from error
+    if found != run:
+        raise CheckpointError(
+            f"{path}: of a run with another configuration or other data; train without --resume to start anew"
+        )
+    return progress, variables
+
+
+def _numbered(arrays: Mapping[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:
+    count = sum(key.startswith(f"{name}_") for key in arrays if key != "best_quality")
+    return [arrays[f"{name}_{index}"] for index in range(count)]

@@ -1,0 +1,64 @@
+"""``bascule train``: from a configuration to a published artifact, with a progress bar and a table."""
+
+import os
+from pathlib import Path
+
+import click
+
+
+class TrainError(click.ClickException):
+    """The run cannot be done: one sentence, and exit status 2."""
+
+    exit_code = 2
+
+
+@click.command()
+@click.argument("config_path", metavar="CONFIG.toml", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    "models",
+    default="models",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of the models; the new version goes to DIR/<model>/<version>.",
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replaces a value of CONFIG.toml: --set fit.epochs=3"
+)
+@click.option("--resume", is_flag=True, help="Goes on from the last epoch of a run that was stopped.")
+def train(config_path: Path, models: Path, settings: tuple[str, ...], resume: bool) -> None:
+    """Trains a two-tower model, evaluates it beside the baselines and publishes it.
+
+    The exit status is 0 when a version was published, 130 when the run was stopped with Ctrl-C, and 2 when it could not
+    be done.
+    """
+    # TensorFlow's notes about the processor say nothing to a person who trains a model.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from rich.console import Console
+
+    from bascule_server.artifact import ArtifactError
+    from bascule_training.config import ConfigError, load_config
+    from bascule_training.tables import DataError
+
+    console = Console()
+    try:
+        config = load_config(config_path, settings)
+        # Only now, since TensorFlow takes seconds to load and a slip in the configuration should not wait for it.
+        from bascule_training import train as training
+        from bascule_training.checkpoint import CheckpointError
+        from bascule_training.evaluation import evaluation_table
+        from bascule_training.publish import PublishError
+        from bascule_training.train_display import TrainDisplay
+    except ConfigError as error:
+        raise TrainError(str(error)) from error
+    try:
+        with TrainDisplay(console, config.fit.epochs) as display:
+            trained = training.train(config, models, resume=resume, observe=display.show)
+    except (ArtifactError, CheckpointError, DataError, PublishError) as error:
+        raise TrainError(str(error)) from error
+    except KeyboardInterrupt:
+        console.print("Stopped. Nothing was published; go on after the last whole epoch with --resume.")
+        raise SystemExit(130) from None
+    console.print(evaluation_table(trained.evaluations))
+    console.print(f"published {trained.folder}", highlight=False)

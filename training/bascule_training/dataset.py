@@ -1,0 +1,95 @@
+"""One data set, read and split: the catalogue, the users, and who is asked what to evaluate a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from bascule_training.config import DataConfig, FeatureConfig
+from bascule_training.evaluation import Cases, cases_of
+from bascule_training.features import feature_rows
+from bascule_training.histories import Histories, of_users
+from bascule_training.splits import Splits, split
+from bascule_training.tables import DataError, read_interactions, read_items, read_users, split_multi_valued
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The data of one training run.
+
+    Attributes:
+        interactions: all of them, in time order.
+        splits: the same in parts.
+        items: the catalogue: ``item_id`` and the item features, a row an item.
+        users: ``user_id`` and the user features of everyone who interacted, a row a user.
+        item_rows: the row of each item.
+    """
+
+    interactions: pl.DataFrame
+    splits: Splits
+    items: pl.DataFrame
+    users: pl.DataFrame
+    item_rows: dict[str, int]
+
+    def histories(self, interactions: pl.DataFrame) -> Histories:
+        """The histories of all users, in the order of ``users``, in a part of the interactions."""
+        return of_users(interactions, self.users["user_id"].to_list(), self.item_rows)
+
+    def before_test(self) -> pl.DataFrame:
+        """The interactions of the training and the validation part."""
+        return pl.concat([self.splits.train, self.splits.validation])
+
+    def is_trained(self) -> NDArray[np.bool_]:
+        """bool [items], whether the training part has the item."""
+        return np.isin(self.items["item_id"].to_numpy(), self.splits.train["item_id"].unique().to_numpy())
+
+
+def read_dataset(config: DataConfig, item_features: tuple[FeatureConfig, ...]) -> Dataset:
+    """Reads and splits the data of a configuration.
+
+    The catalogue holds the items of the training part, and where there are item features, which can place them, also
+    those that nobody had yet.
+
+    Raises:
+        DataError: a file cannot be read, or is not what it should be.
+    """
+
+    def read(path: Path) -> pl.DataFrame:
+        return read_interactions(path, config.columns, min_value=config.min_value, deduplicate=config.deduplicate)
+
+    splits = split(read(config.interactions), config.split, read)
+    interactions = pl.concat([splits.train, splits.validation, splits.test])
+    item_ids = splits.train["item_id"].unique().sort()
+    items = _table(config.items, "item_id", item_ids, keep_others=bool(item_features))
+    users = _table(config.users, "user_id", interactions["user_id"].unique().sort(), keep_others=False)
+    for feature in item_features:
+        if feature.kind == "multi_valued" and feature.name in items.columns:
+            items = split_multi_valued(items, feature.name)
+    rows = {item_id: row for row, item_id in enumerate(items["item_id"].to_list())}
+    return Dataset(interactions, splits, items, users, rows)
+
+
+def cases(dataset: Dataset, known: pl.DataFrame, asked: pl.DataFrame, query_features: Sequence[str]) -> Cases:
+    """Asks for every user of ``asked`` what they turn to there, by what they had in ``known`` and their features.
+
+    Raises:
+        DataError: nobody turns to anything new.
+    """
+    values = feature_rows(dataset.users, query_features)
+    features = dict(zip(dataset.users["user_id"].to_list(), values, strict=True))
+    try:
+        return cases_of(known, asked, dataset.items["item_id"].to_list(), features)
+    except ValueError as error:
+        raise DataError(f"the split leaves nothing to evaluate on: {error}") from error
+
+
+def _table(path: Path | None, id_column: str, ids: pl.Series, *, keep_others: bool) -> pl.DataFrame:
+    """A row for each of the ids, with what the file says of them, and if asked for what else it has."""
+    wanted = pl.DataFrame({id_column: ids})
+    if path is None:
+        return wanted
+    table = read_items(path) if id_column == "item_id" else read_users(path)
+    return wanted.join(table, on=id_column, how="full" if keep_others else "left", coalesce=True).sort(id_column)

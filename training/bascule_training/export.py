@@ -1,0 +1,47 @@
+"""Exports towers: as SavedModels and as LiteRT files, which hold the same computation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from bascule.v1.artifact_pb2 import Feature
+
+Computation = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
+"""Tensors [rows, ...] by the feature's name -> float32 [rows, dimension]."""
+
+
+def export_saved_model(
+    folder: Path, computation: Computation, features: Sequence[Feature], variables: Sequence[tf.Variable]
+) -> None:
+    """Writes a tower as a SavedModel with one signature, from its features to ``vector``.
+
+    Args:
+        folder: of the SavedModel.
+        computation: of the tower.
+        features: what it reads.
+        variables: all that the computation uses; they are saved with it.
+    """
+    module = tf.Module()
+    module.saved_variables = variables
+    module.serve = tf.function(lambda **inputs: {"vector": computation(inputs)})
+    signature = module.serve.get_concrete_function(**{feature.name: _tensor_spec(feature) for feature in features})
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
+
+
+def convert_to_litert(saved_model: Path, path: Path) -> None:
+    """Writes the LiteRT file of a SavedModel. Standard operators only; the weights stay float32."""
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    path.write_bytes(converter.convert())
+
+
+def _tensor_spec(feature: Feature) -> tf.TensorSpec:
+    match feature.WhichOneof("kind"):
+        case "history":
+            return tf.TensorSpec([None, feature.history.max_length], tf.int32, feature.name)
+        case "multi_valued":
+            return tf.TensorSpec([None, feature.multi_valued.max_count], tf.int32, feature.name)
+        case "standardised":
+            return tf.TensorSpec([None], tf.float32, feature.name)
+        case _:
+            return tf.TensorSpec([None], tf.int32, feature.name)

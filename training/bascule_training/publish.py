@@ -1,0 +1,81 @@
+"""Publishes an artifact: staged beside its final place, flushed to disk, and renamed into it.
+
+A reader sees the whole of a version or nothing of it, whenever the writer is stopped.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from google.protobuf import json_format
+
+from bascule.v1.artifact_pb2 import File, Manifest
+from bascule_server import artifact
+
+
+class PublishError(Exception):
+    """The artifact could not be put into its place."""
+
+
+@contextmanager
+def staged(models: Path, model: str) -> Iterator[Path]:
+    """A folder for the files of the model's next version; what is left of it at the end is removed.
+
+    It has the final names, so that the server's own loader reads it: ``models/.staged-.../<model>/<version>``.
+
+    Raises:
+        PublishError: nothing can be written there.
+    """
+    version = 1 + max((int(path.name) for path in (models / model).glob("[0-9]*") if path.name.isdigit()), default=0)
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        root = Path(tempfile.mkdtemp(prefix=".staged-", dir=models))
+    except OSError as error:
+        raise PublishError(f"{models}: cannot be written to: {error.strerror}") from error
+    try:
+        folder = root / model / str(version)
+        folder.mkdir(parents=True)
+        yield folder
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest of a staged folder, and into it every file that lies there."""
+    del manifest.files[:]
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != artifact.MANIFEST)
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        manifest.files.append(File(path=name, size_bytes=path.stat().st_size, sha256=artifact.sha256(path)))
+    text = json_format.MessageToJson(manifest, preserving_proto_field_name=True)
+    (folder / artifact.MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def publish(folder: Path, models: Path) -> Path:
+    """Flushes a staged folder and renames it into its place below ``models``, which it returns.
+
+    Raises:
+        PublishError: the version was published by somebody else in the meantime.
+    """
+    place = models / folder.parent.name / folder.name
+    place.parent.mkdir(exist_ok=True)
+    for path in folder.rglob("*"):
+        _flush(path)
+    _flush(folder)
+    try:
+        folder.rename(place)
+    except OSError as error:
+        raise PublishError(f"{place}: another run published this version first; train again for the next") from error
+    _flush(place.parent)
+    return place
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
