@@ -102,7 +102,8 @@ def _column(values: pl.Series, kind: AttributeKind.ValueType) -> Column:
     if kind == AttributeKind.ATTRIBUTE_KIND_NUMERIC:
         return Numbers(values.cast(pl.Float64).fill_null(np.nan).to_numpy())
     if kind == AttributeKind.ATTRIBUTE_KIND_MULTI_VALUED:
-        return Categories([tuple(item or ()) for item in values.to_list()], multi_valued=True)
+        several = values.cast(pl.List(pl.String)).list.drop_nulls()
+        return Categories([tuple(item or ()) for item in several.to_list()], multi_valued=True)
     return Categories(
         [() if item is None else (item,) for item in values.cast(pl.String).to_list()], multi_valued=False
     )

@@ -69,8 +69,12 @@ class MultiValuedEncoder:
         return [self._codes[category] for category in categories if category in self._codes]
 
 
+MAX_DEVIATIONS = 1e6
+"""How far from the mean a standardised number is taken to be at most: beyond, a tower's float32 sums overflow."""
+
+
 class StandardisedEncoder:
-    """float32 [rows]: (value - mean) / deviation, or 0."""
+    """float32 [rows]: (value - mean) / deviation, from -1e6 to 1e6, or 0."""
 
     def __init__(self, mean: float, deviation: float) -> None:
         self._mean = mean
@@ -78,7 +82,9 @@ class StandardisedEncoder:
 
     def encode(self, values: Sequence[FeatureValue | None]) -> NDArray[np.float32]:
         """See ``FeatureEncoder``."""
-        return np.nan_to_num((_numbers(values) - self._mean) / self._deviation).astype(np.float32)
+        with np.errstate(over="ignore"):
+            deviations = (_numbers(values) - self._mean) / self._deviation
+        return np.nan_to_num(deviations.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)).astype(np.float32)
 
     def knows(self, value: FeatureValue) -> bool:  # noqa: ARG002 - whatever it is
         """See ``FeatureEncoder``."""

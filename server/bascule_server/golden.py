@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -65,7 +66,7 @@ def read_golden(folder: Path) -> GoldenQueries:
                 arrays["rows"],
                 arrays["scores"],
             )
-    except (OSError, ValueError, KeyError, DecodeError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile, DecodeError) as error:
         raise ArtifactError(f"{path}: not golden queries: {error}") from error
     if not golden.queries or {len(golden.vectors), len(golden.rows), len(golden.scores)} != {len(golden.queries)}:
         raise ArtifactError(f"{path}: got {len(golden.queries)} queries and other numbers of answers")

@@ -35,7 +35,7 @@ class KnownUsers:
         if row is None:
             return None
         values = {name: feature_value(column[row]) for name, column in self._features.items()}
-        history = self._histories[row].to_numpy().astype(np.int64)
+        history = self._histories[row].to_numpy()
         return KnownUser(history, {name: value for name, value in values.items() if value is not None})
 
 
@@ -67,11 +67,12 @@ def read_known_users(folder: Path, item_count: int) -> KnownUsers:
         return KnownUsers([], pl.Series(), {})
     try:
         users = pl.read_parquet(path)
-        rows = users["history"].explode().drop_nulls()
+        histories = users["history"].cast(pl.List(pl.Int64)).fill_null([]).list.drop_nulls()
+        rows = histories.explode().drop_nulls()
         user_ids = users["user_id"].cast(pl.String).to_list()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ArtifactError(f"{path}: {error}") from error
     if ((rows < 0) | (rows >= item_count)).any():
         raise ArtifactError(f"{path}: a history names a row that none of the {item_count:,} items has")
     features = {name: users[name] for name in users.columns if name not in ("user_id", "history")}
-    return KnownUsers(user_ids, users["history"], features)
+    return KnownUsers(user_ids, histories, features)

@@ -40,7 +40,7 @@ def _within_cap(found: Found, column: Column, rank: Rank) -> Found:
         value = column.value(row)
         values = value if isinstance(value, tuple) else () if value is None else (value,)
         if len(kept) < rank.item_count and all(taken[each] < rank.cap.max_count for each in values):
-            taken.update(values)
+            taken.update(set(values))
             kept.append(place)
     return Found(found.rows[kept], found.scores[kept])
 

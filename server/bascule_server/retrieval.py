@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+_UNDERFLOW = 4.0 * float(np.finfo(np.float32).smallest_subnormal)
+
+
 class Found(NamedTuple):
     """Items, best first; at equal scores by row."""
 
@@ -75,7 +78,7 @@ class ExactRetriever:
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self.vectors = vectors
         self._transposed = vectors.T
-        self._longest = max(float(np.sqrt(np.vecdot(block, block).max())) for block in _blocks(vectors))
+        self._longest = max(float(_lengths(block).max()) for block in _blocks(vectors))
 
     def search(
         self, queries: NDArray[np.float32], counts: Sequence[int], restrictions: Sequence[Restriction]
@@ -84,8 +87,8 @@ class ExactRetriever:
         rough = queries @ self._transposed
         # Twice the bound on the difference of two float32 dot products of length d, 2 d u |q| |v| with u = 2^-24
         # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1): an item whose rough score lies further
-        # below the last that is wanted cannot be better than it.
-        slack = 2.0**-22 * queries.shape[1] * np.sqrt(np.vecdot(queries, queries)) * self._longest
+        # below the last that is wanted cannot be better than it. The summand bounds what underflow takes away.
+        slack = queries.shape[1] * (2.0**-22 * _lengths(queries) * self._longest + _UNDERFLOW)
         return [
             self._refine(queries[i], rough[i], counts[i], restrictions[i], float(slack[i])) for i in range(len(queries))
         ]
@@ -99,6 +102,12 @@ class ExactRetriever:
         lowest = np.partition(rough, len(rough) - count)[len(rough) - count] if count < len(rough) else -np.inf
         rows = np.flatnonzero((rough >= lowest - slack) & (rough > -np.inf))
         return best(rows, products(query, self.vectors[rows]), count)
+
+
+def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64 [rows], in which the square of a float32 neither overflows nor vanishes."""
+    lengths: NDArray[np.float64] = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    return lengths
 
 
 def _blocks(vectors: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -61,6 +61,6 @@ def _positions(histories: Histories, order: NDArray[np.int64]) -> NDArray[np.int
     starts = ends - lengths
     within = np.arange(total) - np.repeat(starts, lengths)
     targets = histories.item_rows[np.repeat(histories.offsets[:-1][order], lengths) + within]
-    codes = np.concatenate([[0], targets[:-1] + 1])
+    codes = np.concatenate([[0], targets + 1])[:-1]
     codes[starts[lengths > 0]] = 0
     return np.stack([codes, targets, np.repeat(order, lengths)]).astype(np.int32)

@@ -29,7 +29,7 @@ def staged(models: Path, model: str) -> Iterator[Path]:
     Raises:
         PublishError: nothing can be written there.
     """
-    version = 1 + max((int(path.name) for path in (models / model).glob("[0-9]*") if path.name.isdigit()), default=0)
+    version = 1 + max((int(path.name) for path in (models / model).glob("[0-9]*") if path.name.isdecimal()), default=0)
     try:
         models.mkdir(parents=True, exist_ok=True)
         root = Path(tempfile.mkdtemp(prefix=".staged-", dir=models))

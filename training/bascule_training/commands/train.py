@@ -61,4 +61,4 @@ def train(config_path: Path, models: Path, settings: tuple[str, ...], resume: bo
         console.print("Stopped. Nothing was published; go on after the last whole epoch with --resume.")
         raise SystemExit(130) from None
     console.print(evaluation_table(trained.evaluations))
-    console.print(f"published {trained.folder}", highlight=False)
+    click.echo(f"published {trained.folder}")

@@ -1,0 +1,71 @@
+# Everything one does with the project, one target each. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+MODELS ?= models
+LISTEN ?= 127.0.0.1:50051
+CONFIG ?= examples/movies.toml
+USERS ?= users.parquet
+OUT ?= recommendations.parquet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo train serve score test test-slow check format protos lock bench image clean
+
+help: ## lists the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-10s %s\n' "$$target" "$$what"; done
+
+demo: $(VENV)/installed ## trains on MovieLens 100K, serves the model and asks it: the whole way in minutes
+	python examples/demo.py
+
+train: $(VENV)/installed ## trains and publishes a model (CONFIG=examples/movies.toml MODELS=models)
+	bascule train $(CONFIG) --out $(MODELS)
+
+serve: $(VENV)/installed ## serves the models (MODELS=models LISTEN=127.0.0.1:50051)
+	bascule serve --models $(MODELS) --listen $(LISTEN)
+
+score: $(VENV)/installed ## scores a file of users through a server's stream (USERS=users.parquet OUT=recommendations.parquet)
+	bascule score $(USERS) --out $(OUT) --server $(LISTEN)
+
+test: check ## checks everything and runs the tests
+	pytest -m "not slow"
+
+test-slow: $(VENV)/installed ## runs the tests that take long
+	pytest -m slow
+
+check: $(VENV)/installed ## format, lint, types, definitions, and stubs equal to a fresh generation
+	ruff format --check .
+	ruff check .
+	mypy
+	python protos/check.py
+
+format: $(VENV)/installed ## formats the code and mends what the linter can
+	ruff format .
+	ruff check --fix .
+
+protos: $(VENV)/installed ## generates the Python stubs from the definitions
+	python protos/generate.py
+
+lock: $(VENV)/installed ## writes the lock files anew from pyproject.toml
+	uv pip compile pyproject.toml --extra dev --output-file requirements-dev.txt $(LOCK_OPTIONS)
+	uv pip compile pyproject.toml --extra server --constraints requirements-dev.txt --output-file requirements-server.txt $(LOCK_OPTIONS)
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade
+
+bench: $(VENV)/installed ## measures calls/s and users/s of a local server
+	python benchmarks/serving.py
+
+image: ## builds the server's image
+	docker build --tag bascule .
+
+clean: ## removes what was built; models and data stay
+	rm -rf $(VENV) build dist *.egg-info client/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/installed: requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Bascule needs Python 3.11 or later; {sys.executable} is {sys.version.split()[0]}. Name another: make PYTHON=python3.12 ..."'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,1 @@
+"""Answers gRPC calls with a model that `bascule train` published."""

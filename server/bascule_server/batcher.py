@@ -1,0 +1,164 @@
+"""Gathers the rows of all calls into batches, has them scored in a worker thread, and gives every call its own back.
+
+There is no timer: a batch is what waits at the moment when the model is free. A row that comes alone is computed at
+once, and the busier the model is, the larger its batches become.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from bascule_server.calls import Call
+from bascule_server.encoding import RowAnswer
+from bascule_server.errors import Reason, ServiceError
+from bascule_server.faults import fault
+from bascule_server.query import Answer, Question
+
+
+class Scorer(Protocol):
+    """What answers questions: one version of a model."""
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """An answer for each question, in their order. Called by one thread at a time."""
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """What one message asks of one version of a model."""
+
+    scorer: Scorer
+    questions: Sequence[Question]
+    interactive: bool
+    """Whether somebody waits for just this answer: such rows go first."""
+    call: Call
+    arrival: float
+    """In seconds, on the clock of the call's deadline."""
+    result: asyncio.Future[list[RowAnswer]]
+    answers: list[RowAnswer] = field(default_factory=list)
+    """Those of the first rows. A job's rows are computed in order, whatever batches they are in."""
+
+    def is_over(self, now: float) -> bool:
+        """Whether nobody wants the answers any more: the deadline passed, or the caller left."""
+        return self.result.done() or now >= self.call.deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a job, from ``start`` to before ``stop``."""
+
+    job: Job
+    start: int
+    stop: int
+
+    @property
+    def questions(self) -> Sequence[Question]:
+        """What these rows ask."""
+        return self.job.questions[self.start : self.stop]
+
+
+class Formed(NamedTuple):
+    """What is to become of the rows that wait."""
+
+    batch: list[Rows]
+    """Computed now."""
+    waiting: list[Rows]
+    """Wait on."""
+    over: list[Rows]
+    """Never computed: nobody wants them any more."""
+
+
+def form_batch(waiting: Sequence[Rows], largest: int, now: float) -> Formed:
+    """Takes what waits, up to ``largest`` rows: interactive ones first, then by arrival, and all of one scorer.
+
+    A job that does not fit whole is split.
+    """
+    batch: list[Rows] = []
+    rest: list[Rows] = []
+    over: list[Rows] = []
+    room = largest
+    for rows in sorted(waiting, key=lambda rows: not rows.job.interactive):
+        if rows.job.is_over(now):
+            over.append(rows)
+        elif room == 0 or (batch and rows.job.scorer is not batch[0].job.scorer):
+            rest.append(rows)
+        else:
+            split = min(rows.stop, rows.start + room)
+            batch.append(Rows(rows.job, rows.start, split))
+            if split < rows.stop:
+                rest.append(Rows(rows.job, split, rows.stop))
+            room -= split - rows.start
+    return Formed(batch, rest, over)
+
+
+class Batcher:
+    """Shared by all calls of one event loop. ``run`` must run for answers to come."""
+
+    def __init__(self, largest_batch: int, worker: Executor, clock: Callable[[], float] = time.monotonic) -> None:
+        """``worker`` has one thread, since a scorer is called by one thread at a time."""
+        self._largest_batch = largest_batch
+        self._worker = worker
+        self._clock = clock
+        self._waiting: list[Rows] = []
+        self._arrived = asyncio.Event()
+
+    async def answer(
+        self, scorer: Scorer, questions: Sequence[Question], call: Call, *, interactive: bool
+    ) -> list[RowAnswer]:
+        """An answer for each question, in their order; INTERNAL where scoring failed.
+
+        Raises:
+            ServiceError: DEADLINE_EXCEEDED, where the call's deadline passed before all were computed.
+        """
+        if not questions:
+            return []
+        result = asyncio.get_running_loop().create_future()
+        job = Job(scorer, questions, interactive, call, self._clock(), result)
+        self._waiting.append(Rows(job, 0, len(questions)))
+        self._arrived.set()
+        return await job.result
+
+    async def run(self) -> None:
+        """Answers batch after batch, until it is cancelled."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                await self._answer_batch()
+
+    async def _answer_batch(self) -> None:
+        now = self._clock()
+        batch, self._waiting, over = form_batch(self._waiting, self._largest_batch, now)
+        for rows in over:
+            if not rows.job.result.done():
+                rows.job.result.set_exception(ServiceError(Reason.DEADLINE_EXCEEDED))
+        for rows in batch:
+            rows.job.call.queue_seconds = max(rows.job.call.queue_seconds, now - rows.job.arrival)
+        if batch:
+            questions = [question for rows in batch for question in rows.questions]
+            _hand_out(await self._score(batch[0].job.scorer, questions), batch)
+
+    async def _score(self, scorer: Scorer, questions: list[Question]) -> Sequence[RowAnswer]:
+        try:
+            answers = await asyncio.get_running_loop().run_in_executor(self._worker, scorer.answer, questions)
+            _check_count(answers, questions)
+        except Exception as exception:  # noqa: BLE001 - whatever it is, it concerns this batch alone
+            return [fault(exception)] * len(questions)
+        return answers
+
+
+def _check_count(answers: Sequence[Answer], questions: Sequence[Question]) -> None:
+    if len(answers) != len(questions):
+        raise ValueError(f"the scorer gave {len(answers)} answers to {len(questions)} questions")
+
+
+def _hand_out(answers: Sequence[RowAnswer], batch: Sequence[Rows]) -> None:
+    start = 0
+    for rows in batch:
+        stop = start + len(rows.questions)
+        rows.job.answers.extend(answers[start:stop])
+        if rows.stop == len(rows.job.questions) and not rows.job.result.done():
+            rows.job.result.set_result(rows.job.answers)
+        start = stop

@@ -1,0 +1,48 @@
+"""``bascule serve``."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+
+class StartError(click.ClickException):
+    """The server cannot start as it was told to: one sentence, and exit status 2."""
+
+    exit_code = 2
+
+
+@click.command()
+@click.option("--models", "models_root", type=click.Path(path_type=Path), required=True, help="Folder of the models.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration (TOML).")
+@click.option("--listen", help="Address and port, such as 127.0.0.1:50051; port 0 takes any free one.")
+@click.option("--reflection", is_flag=True, default=None, help="Answer questions about the services' definitions.")
+@click.option("--port-file", type=click.Path(path_type=Path), help="File to write the port to, once it answers.")
+def serve(
+    models_root: Path, config_path: Path | None, listen: str | None, reflection: bool | None, port_file: Path | None
+) -> None:
+    """Serve the newest version of each model.
+
+    SIGTERM or Ctrl-C stops it: what is in flight is answered first. The exit status is 0 then, and 2 where it could
+    not start.
+    """
+    from bascule_server import server
+    from bascule_server.artifact import ArtifactError
+    from bascule_server.config import ConfigError, read_config
+    from bascule_server.logs import configure_logs
+
+    given = {"listen": listen, "reflection": reflection}
+    try:
+        config = read_config(config_path, {name: value for name, value in given.items() if value is not None})
+        configure_logs(config.log_level)
+        asyncio.run(server.serve(config, models_root, lambda port: _write_port(port_file, port)))
+    except (ArtifactError, ConfigError, server.ListenError) as error:
+        raise StartError(str(error)) from error
+
+
+def _write_port(path: Path | None, port: int) -> None:
+    """Writes it whole or not at all, since others wait for the file to appear."""
+    if path is not None:
+        written = path.with_name(f"{path.name}.part")
+        written.write_text(f"{port}\n")
+        written.replace(path)

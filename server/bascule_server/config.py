@@ -1,0 +1,153 @@
+"""The configuration of the server: read once, checked at birth, and never changed.
+
+    ConfigError   which field holds what, and what is allowed, in one sentence for a person
+
+docs/server.md describes every field.
+"""
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+Count: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+Bytes: TypeAlias = Annotated[int, Field(ge=1_024, le=1 << 30)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]
+"""Above 0, at most a day."""
+
+
+class ConfigError(Exception):
+    """The configuration is not valid."""
+
+
+class ServerConfig(BaseModel):
+    """How to serve."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    listen: str = "127.0.0.1:50051"
+    """Address and port. Port 0: any free one."""
+    allow_insecure: bool = False
+    """Whether to listen beyond this machine, where anybody can read along and call."""
+    reflection: bool = False
+    """Whether callers may ask for the definitions of the services."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines to log. Each call is one ``info`` line."""
+
+    max_request_bytes: Bytes = 4 * 1024 * 1024
+    max_response_bytes: Bytes = 16 * 1024 * 1024
+    max_rows: Count = 8_192
+    """Rows held at once. Calls beyond that are refused, streams wait."""
+    largest_batch: Count = 256
+    """Rows computed together."""
+    stream_window: Count = 4
+    """Messages of a stream in hand at once."""
+    max_connections: Count = 1_024
+    max_calls_per_connection: Count = 256
+    """Calls and streams open at once on one connection; the caller's own library has further ones wait."""
+
+    default_timeout_seconds: Seconds = 5.0
+    """For calls without a deadline. Streams without one have none."""
+    max_timeout_seconds: Seconds = 60.0
+    """For calls with a more distant deadline. Streams may last as long as their caller allows."""
+
+    drain_seconds: Annotated[float, Field(ge=0, le=3_600)] = 1.0
+    """Between the health turning NOT_SERVING and the refusal of calls: time for load balancers to look elsewhere."""
+    grace_seconds: Seconds = 30.0
+    """For calls in flight to finish, when the server stops."""
+
+    handshake_timeout_seconds: Seconds = 10.0
+    keepalive_time_seconds: Seconds = 60.0
+    """Silence on a connection after which the server asks whether the caller is still there."""
+    keepalive_timeout_seconds: Seconds = 20.0
+    min_ping_interval_seconds: Seconds = 30.0
+    """How often callers may ask whether the server is still there."""
+    max_connection_idle_seconds: Seconds = 900.0
+    max_connection_age_seconds: Seconds | None = None
+    """After which callers must connect anew, so that they find new servers. Absent: never."""
+    max_connection_age_grace_seconds: Seconds = 600.0
+    """For what is in flight on a connection that is too old, streams included."""
+
+    @property
+    def host(self) -> str:
+        """The address of ``listen``."""
+        return _host_and_port(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """The port of ``listen``."""
+        return _host_and_port(self.listen)[1]
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        _host_and_port(listen)
+        return listen
+
+    @model_validator(mode="after")
+    def _is_open_only_by_intent(self) -> Self:
+        if not self.allow_insecure and not _is_loopback(self.host):
+            raise ValueError(
+                f"listen: got {self.listen}, which other machines can reach without encryption; expected a loopback "
+                "address such as 127.0.0.1:50051, or allow_insecure = true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_ordered_timeouts(self) -> Self:
+        if self.default_timeout_seconds > self.max_timeout_seconds:
+            raise ValueError(
+                f"default_timeout_seconds: got {self.default_timeout_seconds}; expected at most max_timeout_seconds, "
+                f"which is {self.max_timeout_seconds}"
+            )
+        return self
+
+
+def read_config(path: Path | None, overrides: Mapping[str, object]) -> ServerConfig:
+    """The configuration in a TOML file, or the default one, with ``overrides`` on top.
+
+    Raises:
+        ConfigError: the file cannot be read, is no TOML, or holds an unknown field or a value that is not allowed.
+    """
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: no configuration: {error}") from error
+    try:
+        return ServerConfig.model_validate({**fields, **overrides})
+    except ValidationError as error:
+        place = f"{path}: " if path else ""
+        raise ConfigError(place + _sentence(error.errors()[0])) from error
+
+
+def _sentence(error: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{name}: no such field; docs/server.md lists all of them"
+    message = str(error.get("ctx", {}).get("error", error["msg"]))
+    if not name:
+        return message
+    return f"{name}: got {error['input']!r}; {message[0].lower()}{message[1:]}"
+
+
+def _host_and_port(listen: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{listen}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if port is None or not parts.hostname or parts.netloc != listen or "@" in listen:
+        raise ValueError("expected an address and a port from 0 to 65535, such as 127.0.0.1:50051 or [::1]:50051")
+    return parts.hostname, port
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,160 @@
+"""From messages to questions: whatever is wrong with a request is found here, before it meets others in a batch.
+
+A function that decodes one query raises ``ServiceError`` with the path of the wrong field, what was got and what
+is allowed. A function that decodes many puts the error in the place of the bad query, and every other one is answered.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule.v1.recommendation_service_pb2 import (
+    BatchRecommendItemsRequest,
+    EmbedQueriesRequest,
+    RecommendItemsRequest,
+    ScoreItemsRequest,
+    StreamRecommendItemsRequest,
+)
+from bascule.v1.recommendation_service_pb2 import FeatureValue as FeatureValueMessage
+from bascule.v1.recommendation_service_pb2 import Query as QueryMessage
+from bascule_server.errors import ServiceError, invalid_field
+from bascule_server.field_checks import (
+    MAX_ITEM_IDS,
+    checked_categories,
+    checked_id,
+    checked_item_ids,
+    declared_kind,
+    finite,
+    quoted,
+)
+from bascule_server.query import Embed, FeatureValue, Query, Question, Score
+from bascule_server.ranking_options import decode_options
+from bascule_server.schema import Schema
+
+MAX_QUERIES = 1_024
+
+Row: TypeAlias = Question | ServiceError
+"""What a query of a message became: a question, or what is wrong with it."""
+
+
+def decode_ranking(request: RecommendItemsRequest, schema: Schema) -> Question:
+    """The question of a call for one ranking."""
+    return Question(_required_query(request, schema), decode_options(request.options, "options", schema))
+
+
+def decode_rankings(request: BatchRecommendItemsRequest | StreamRecommendItemsRequest, schema: Schema) -> list[Row]:
+    """The rows of a message that asks for rankings."""
+    check_query_count(request.queries)
+    rank = decode_options(request.options, "options", schema)
+    return _rows(request.queries, lambda query, path: Question(decode_query(query, path, schema), rank))
+
+
+def decode_message(request: StreamRecommendItemsRequest, schema: Schema) -> list[Row]:
+    """The rows of a stream's message. Wrong options fail each of them; only a wrong number of them ends the stream."""
+    check_query_count(request.queries)
+    try:
+        return decode_rankings(request, schema)
+    except ServiceError as error:
+        return [error] * len(request.queries)
+
+
+def decode_scores(request: ScoreItemsRequest, schema: Schema) -> Question:
+    """The question of a call for the scores of given items."""
+    item_ids = checked_item_ids(request.item_ids, "item_ids")
+    if not item_ids:
+        raise invalid_field("item_ids", f"got none; expected 1 to {MAX_ITEM_IDS:,}")
+    _check_unrestricted(request.query, "query")
+    return Question(_required_query(request, schema), Score(item_ids))
+
+
+def decode_embeddings(request: EmbedQueriesRequest, schema: Schema) -> list[Row]:
+    """The rows of a call for query vectors."""
+    check_query_count(request.queries)
+
+    def question(query: QueryMessage, path: str) -> Question:
+        _check_unrestricted(query, path)
+        return Question(decode_query(query, path, schema), Embed())
+
+    return _rows(request.queries, question)
+
+
+def check_query_count(queries: Collection[QueryMessage]) -> None:
+    """Raises unless there are from 1 to 1,024 queries."""
+    if not 1 <= len(queries) <= MAX_QUERIES:
+        raise invalid_field("queries", f"got {len(queries):,}; expected 1 to {MAX_QUERIES:,}")
+
+
+def decode_query(message: QueryMessage, path: str, schema: Schema) -> Query:
+    """What to answer for."""
+    excluded = checked_item_ids(message.excluded_item_ids, f"{path}.excluded_item_ids")
+    candidates = checked_item_ids(message.candidate_item_ids, f"{path}.candidate_item_ids")
+    match message.WhichOneof("subject"):
+        case "user":
+            user_id = checked_id(message.user.user_id, f"{path}.user.user_id")
+            history = checked_item_ids(message.user.history, f"{path}.user.history")
+            features = _features(message.user.features, f"{path}.user.features", schema)
+            return Query(user_id, history, features, excluded_item_ids=excluded, candidate_item_ids=candidates)
+        case "item_id":
+            item_id = checked_id(message.item_id, f"{path}.item_id")
+            return Query(item_id=item_id, excluded_item_ids=excluded, candidate_item_ids=candidates)
+        case "vector":
+            vector = _vector(message.vector.values, f"{path}.vector.values", schema)
+            return Query(vector=vector, excluded_item_ids=excluded, candidate_item_ids=candidates)
+        case None:
+            raise invalid_field(path, "got no subject; expected one of user, item_id, vector")
+
+
+def _rows(queries: Sequence[QueryMessage], question: Callable[[QueryMessage, str], Question]) -> list[Row]:
+    def row(query: QueryMessage, path: str) -> Row:
+        try:
+            return question(query, path)
+        except ServiceError as error:
+            return error
+
+    return [row(query, f"queries[{index}]") for index, query in enumerate(queries)]
+
+
+def _required_query(request: RecommendItemsRequest | ScoreItemsRequest, schema: Schema) -> Query:
+    if not request.HasField("query"):
+        raise invalid_field("query", "got none; expected a query")
+    return decode_query(request.query, "query", schema)
+
+
+def _check_unrestricted(query: QueryMessage, path: str) -> None:
+    if query.excluded_item_ids:
+        raise invalid_field(f"{path}.excluded_item_ids", "got some; expected none in this method")
+    if query.candidate_item_ids:
+        raise invalid_field(f"{path}.candidate_item_ids", "got some; expected none in this method")
+
+
+def _features(messages: Mapping[str, FeatureValueMessage], path: str, schema: Schema) -> dict[str, FeatureValue]:
+    values = {name: _feature(name, message, path, schema) for name, message in messages.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _feature(name: str, message: FeatureValueMessage, features_path: str, schema: Schema) -> FeatureValue | None:
+    path = f"{features_path}[{quoted(name)}]"
+    declared = declared_kind("feature", name, schema.feature_kinds, path)
+    kind = message.WhichOneof("kind")
+    if kind is not None and kind != declared:
+        raise invalid_field(path, f"got {kind}; expected {declared}")
+    match kind:
+        case "category":
+            return message.category
+        case "number":
+            return finite(message.number, path)
+        case "categories":
+            return checked_categories(message.categories, f"{path}.categories")
+        case None:
+            return None
+
+
+def _vector(values: Sequence[float], path: str, schema: Schema) -> NDArray[np.float32]:
+    if len(values) != schema.dimension:
+        raise invalid_field(path, f"got {len(values):,} components; expected {schema.dimension:,}")
+    vector = np.array(values, dtype=np.float32)
+    for index in np.flatnonzero(~np.isfinite(vector)):
+        finite(float(vector[index]), f"{path}[{index}]")
+    return vector

@@ -1,0 +1,89 @@
+"""How the server comes to rest: streams end first, calls go on until the last moment, and none is cut off.
+
+    begin()    no new streams; those that are open end after what they have read
+    refuse()   no new calls either
+
+A call is in flight for as long as its task, which ends only when its status is on the wire.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from bascule_server.errors import Reason, ServiceError
+
+Task: TypeAlias = asyncio.Task[Any]
+
+
+class Draining:
+    """The calls in flight in one event loop, and the tasks that read their streams."""
+
+    def __init__(self) -> None:
+        self._takes_streams = True
+        self._takes_calls = True
+        self._given_up = False
+        self._streams: set[Task] = set()
+        self._calls: set[Task] = set()
+        self._readers: set[Task] = set()
+
+    @contextmanager
+    def in_flight(self, task: Task, *, is_stream: bool) -> Iterator[None]:
+        """Knows the call that ``task`` answers until that is done.
+
+        Raises:
+            ServiceError: STOPPING, where such calls are not taken any more, and in the place of an answer for which
+                the server will not wait.
+        """
+        known = self._streams if is_stream else self._calls
+        known.add(task)
+        task.add_done_callback(known.discard)
+        if not (self._takes_streams if is_stream else self._takes_calls):
+            raise ServiceError(Reason.STOPPING)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._given_up:
+                raise
+            task.uncancel()
+            raise ServiceError(Reason.STOPPING) from None
+
+    @contextmanager
+    def cancelling(self, reader: Task) -> Iterator[None]:
+        """Cancels ``reader`` when draining begins, so that its stream reads no more."""
+        if not self._takes_streams:
+            reader.cancel()
+        self._readers.add(reader)
+        try:
+            yield
+        finally:
+            self._readers.discard(reader)
+
+    def begin(self) -> None:
+        """Refuses streams from now on and has those that are open end after what they have read."""
+        self._takes_streams = False
+        for reader in self._readers:
+            reader.cancel()
+
+    def refuse(self) -> None:
+        """Refuses all calls from now on."""
+        self._takes_calls = False
+
+    async def streams_ended(self, timeout_seconds: float) -> None:
+        """Returns when the streams have ended that are in flight now, or the time is over."""
+        await _ended(self._streams, timeout_seconds)
+
+    async def calls_ended(self, timeout_seconds: float) -> None:
+        """Returns when the calls and streams have ended that are in flight now, or the time is over."""
+        await _ended(self._streams | self._calls, timeout_seconds)
+
+    def give_up(self) -> None:
+        """Ends what is in flight: with a status that says why, which something cut off would lack."""
+        self._given_up = True
+        for task in self._streams | self._calls:
+            task.cancel()
+
+
+async def _ended(tasks: set[Task], timeout_seconds: float) -> None:
+    if tasks:
+        await asyncio.wait(set(tasks), timeout=timeout_seconds)

@@ -1,0 +1,102 @@
+"""Why a call or a row fails: one table of reasons, and the one exception that carries a reason to the caller.
+
+    Exception
+    ├── ServiceError       raised for a call, or put in the place of a row's answer; becomes a status on the wire
+    ├── QueryError         (query.py) what the scorer answers for a row that it cannot answer
+    │   ├── ItemNotFoundError   -> ITEM_NOT_FOUND
+    │   └── NothingKnownError   -> NOTHING_KNOWN
+    ├── ArtifactError      (artifact.py) a version cannot be loaded; stops the start
+    ├── ConfigError        (config.py) the configuration is not valid; stops the start
+    ├── ListenError        (server.py) the port is taken; stops the start
+    └── any other          a fault of ours -> INTERNAL with an id that the log has too, and never its text
+
+The texts are fixed: what is peculiar to an error stands in its details, where only field violations hold anything that
+the caller sent, shortened.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from grpc import StatusCode
+
+from bascule.standard_protos import error_details_pb2, status_pb2
+from bascule_server.query import ItemNotFoundError, NothingKnownError, QueryError
+
+DOMAIN = "bascule"
+
+
+class Reason(Enum):
+    """Every reason there is: its code, its text, and after how many seconds to try again, where that helps.
+
+    The name goes into ``ErrorInfo.reason``.
+    """
+
+    INVALID_FIELD = (StatusCode.INVALID_ARGUMENT, "A field of the request is not valid.")
+    MALFORMED_MESSAGE = (StatusCode.INVALID_ARGUMENT, "The bytes are no message of this method, or hold invalid UTF-8.")
+    MODEL_NOT_FOUND = (StatusCode.NOT_FOUND, "No such model or version is loaded.")
+    ITEM_NOT_FOUND = (StatusCode.NOT_FOUND, "The catalogue does not have the query's item.")
+    LOAD_FAILED = (StatusCode.FAILED_PRECONDITION, "The version could not be loaded; the server's log says why.")
+    SERVICE_NOT_FOUND = (StatusCode.NOT_FOUND, "This server has no such service.")
+    NOTHING_KNOWN = (StatusCode.FAILED_PRECONDITION, "Nothing about the query is known to the model.")
+    OVERLOADED = (StatusCode.UNAVAILABLE, "The server has as many rows to answer as it takes; try again later.", 0.1)
+    NOT_READY = (StatusCode.UNAVAILABLE, "The model is being loaded; try again later.", 0.5)
+    STOPPING = (StatusCode.UNAVAILABLE, "The server is stopping; try again elsewhere.", 0.1)
+    DEADLINE_EXCEEDED = (StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the answer was computed.")
+    INTERNAL = (StatusCode.INTERNAL, "The server failed; its log has more under the error id.")
+
+    def __init__(self, code: StatusCode, text: str, retry_delay_seconds: float | None = None) -> None:
+        self.code = code
+        self.text = text
+        self.retry_delay_seconds = retry_delay_seconds
+
+
+QUERY_ERROR_REASONS: dict[type[QueryError], Reason] = {
+    ItemNotFoundError: Reason.ITEM_NOT_FOUND,
+    NothingKnownError: Reason.NOTHING_KNOWN,
+}
+
+
+@dataclass(eq=False)
+class ServiceError(Exception):
+    """A failure as the caller sees it."""
+
+    reason: Reason
+    path: str = ""
+    """The field that is not valid, such as ``queries[3].user.features["age"]``; empty where none is to blame."""
+    violation: str = ""
+    """What the field holds and what is allowed."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """More about the failure, for machines: the ``error_id`` of an INTERNAL one."""
+
+    def __str__(self) -> str:
+        """The text of the status: fixed by the reason, but for the field and what is wrong with it."""
+        return f"{self.path}: {self.violation}" if self.path else self.reason.text
+
+
+def invalid_field(path: str, violation: str) -> ServiceError:
+    """The error for a field that is not valid."""
+    return ServiceError(Reason.INVALID_FIELD, path, violation)
+
+
+def query_failure(error: QueryError) -> ServiceError:
+    """The error for a valid query that the scorer cannot answer."""
+    return ServiceError(QUERY_ERROR_REASONS[type(error)])
+
+
+def to_status(error: ServiceError) -> status_pb2.Status:
+    """The error as ``google.rpc.Status``: code, text, ``ErrorInfo``, and ``BadRequest`` and ``RetryInfo`` where apt."""
+    number: int = error.reason.code.value[0]
+    status = status_pb2.Status(code=number, message=str(error))
+    status.details.add().Pack(
+        error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=error.metadata)
+    )
+    if error.path:
+        bad_request = error_details_pb2.BadRequest()
+        bad_request.field_violations.add(field=error.path, description=error.violation)
+        status.details.add().Pack(bad_request)
+    if error.reason.retry_delay_seconds is not None:
+        retry_info = error_details_pb2.RetryInfo()
+        retry_info.retry_delay.FromMilliseconds(round(error.reason.retry_delay_seconds * 1000))
+        status.details.add().Pack(retry_info)
+    return status

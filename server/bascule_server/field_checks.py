@@ -1,0 +1,68 @@
+"""Checks of single fields. Each takes the field's path and raises ``ServiceError`` with what was got and is allowed."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
+
+from bascule.v1.recommendation_service_pb2 import Categories
+from bascule_server.errors import invalid_field
+
+MAX_ITEM_IDS = 10_000
+MAX_ID_BYTES = 256
+MAX_CATEGORIES = 256
+
+MAX_ECHOED_CHARACTERS = 64
+MAX_LISTED_NAMES = 32
+
+Kind = TypeVar("Kind")
+
+
+def checked_id(value: str, path: str) -> str:
+    """A user's or an item's id: at most 256 bytes."""
+    # A character takes up to four bytes, so most ids need no encoding to be seen to fit.
+    if len(value) * 4 > MAX_ID_BYTES and (size := len(value.encode())) > MAX_ID_BYTES:
+        raise invalid_field(path, f"got {size:,} bytes; expected at most {MAX_ID_BYTES}")
+    return value
+
+
+def checked_item_ids(values: Sequence[str], path: str) -> list[str]:
+    """At most 10,000 ids."""
+    check_count(values, MAX_ITEM_IDS, path)
+    item_ids = list(values)
+    if len(max(item_ids, key=len, default="")) * 4 > MAX_ID_BYTES:
+        for index, item_id in enumerate(item_ids):
+            checked_id(item_id, f"{path}[{index}]")
+    return item_ids
+
+
+def checked_categories(message: Categories, path: str) -> tuple[str, ...]:
+    """At most 256 categories."""
+    check_count(message.values, MAX_CATEGORIES, f"{path}.values")
+    return tuple(message.values)
+
+
+def check_count(values: Collection[object], limit: int, path: str) -> None:
+    """Raises where there are more than ``limit``."""
+    if len(values) > limit:
+        raise invalid_field(path, f"got {len(values):,}; expected at most {limit:,}")
+
+
+def finite(value: float, path: str) -> float:
+    """A number that is neither infinite nor NaN."""
+    if not math.isfinite(value):
+        raise invalid_field(path, f"got {value}; expected a finite number")
+    return value
+
+
+def declared_kind(what: str, name: str, kinds: Mapping[str, Kind], path: str) -> Kind:
+    """The kind of the feature or attribute ``name``, which the model must declare."""
+    if name not in kinds:
+        names = ", ".join(sorted(kinds)[:MAX_LISTED_NAMES]) or "none"
+        raise invalid_field(path, f"got {quoted(name)}; expected a declared {what}: {names}")
+    return kinds[name]
+
+
+def quoted(text: str) -> str:
+    """What the caller sent, in quotes, on one line and of bounded length."""
+    shortened = text if len(text) <= MAX_ECHOED_CHARACTERS else text[:MAX_ECHOED_CHARACTERS] + "..."
+    return '"' + shortened.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'

@@ -1,0 +1,78 @@
+"""From ``RankingOptions`` to what is asked of the scorer: counts, filters, the cap, the attributes to return."""
+
+import math
+
+from bascule.v1.artifact_pb2 import ATTRIBUTE_KIND_NUMERIC
+from bascule.v1.recommendation_service_pb2 import AttributeCap, AttributeFilter, NumberRange, RankingOptions
+from bascule_server.errors import invalid_field
+from bascule_server.field_checks import check_count, checked_categories, declared_kind, finite
+from bascule_server.query import AnyOf, Cap, Filter, InRange, NoneOf, Rank
+from bascule_server.schema import Schema
+
+DEFAULT_ITEM_COUNT = 10
+MAX_ITEM_COUNT = 1_000
+MAX_FILTERS = 32
+MAX_RETURNED_ATTRIBUTES = 32
+
+
+def decode_options(options: RankingOptions, path: str, schema: Schema) -> Rank:
+    """How to rank."""
+    return Rank(
+        item_count=_item_count(options.item_count, f"{path}.item_count"),
+        exclude_history=not options.HasField("exclude_history") or options.exclude_history,
+        filters=_filters(options, f"{path}.filters", schema),
+        cap=_cap(options.cap, f"{path}.cap", schema) if options.HasField("cap") else None,
+        min_score=finite(options.min_score, f"{path}.min_score") if options.HasField("min_score") else None,
+        attributes=_returned_attributes(options, f"{path}.attributes", schema),
+    )
+
+
+def _item_count(item_count: int, path: str) -> int:
+    if item_count < 0:
+        raise invalid_field(path, f"got {item_count}; expected 0 to {MAX_ITEM_COUNT:,}")
+    return min(item_count or DEFAULT_ITEM_COUNT, MAX_ITEM_COUNT)
+
+
+def _returned_attributes(options: RankingOptions, path: str, schema: Schema) -> tuple[str, ...]:
+    check_count(options.attributes, MAX_RETURNED_ATTRIBUTES, path)
+    for index, name in enumerate(options.attributes):
+        declared_kind("attribute", name, schema.attribute_kinds, f"{path}[{index}]")
+    return tuple(options.attributes)
+
+
+def _filters(options: RankingOptions, path: str, schema: Schema) -> tuple[Filter, ...]:
+    check_count(options.filters, MAX_FILTERS, path)
+    return tuple(_filter(message, f"{path}[{index}]", schema) for index, message in enumerate(options.filters))
+
+
+def _filter(message: AttributeFilter, path: str, schema: Schema) -> Filter:
+    kind = declared_kind("attribute", message.attribute, schema.attribute_kinds, f"{path}.attribute")
+    allowed = ("range",) if kind == ATTRIBUTE_KIND_NUMERIC else ("any_of", "none_of")
+    condition = message.WhichOneof("condition")
+    if condition is None or condition not in allowed:
+        got = condition or "no condition"
+        raise invalid_field(path, f"got {got}; expected {' or '.join(allowed)} for this attribute")
+    match condition:
+        case "any_of":
+            return AnyOf(message.attribute, frozenset(checked_categories(message.any_of, f"{path}.any_of")))
+        case "none_of":
+            return NoneOf(message.attribute, frozenset(checked_categories(message.none_of, f"{path}.none_of")))
+        case "range":
+            return _range(message.attribute, message.range, f"{path}.range")
+
+
+def _range(attribute: str, message: NumberRange, path: str) -> InRange:
+    if not (message.HasField("min") or message.HasField("max")):
+        raise invalid_field(path, "got neither end; expected min, max or both")
+    low = finite(message.min, f"{path}.min") if message.HasField("min") else -math.inf
+    high = finite(message.max, f"{path}.max") if message.HasField("max") else math.inf
+    return InRange(attribute, low, high)
+
+
+def _cap(message: AttributeCap, path: str, schema: Schema) -> Cap:
+    kind = declared_kind("attribute", message.attribute, schema.attribute_kinds, f"{path}.attribute")
+    if kind == ATTRIBUTE_KIND_NUMERIC:
+        raise invalid_field(f"{path}.attribute", "got a numeric attribute; expected a categorical or multi-valued one")
+    if message.max_count < 1:
+        raise invalid_field(f"{path}.max_count", f"got {message.max_count}; expected at least 1")
+    return Cap(message.attribute, message.max_count)

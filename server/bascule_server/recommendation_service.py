@@ -1,0 +1,113 @@
+"""``bascule.v1.RecommendationService``: each method decodes and validates, has its rows answered, and encodes."""
+
+# ruff: noqa: N802 - the methods are named by the protocol
+
+from collections.abc import AsyncIterator, Sequence
+
+from bascule.v1 import recommendation_service_pb2 as pb
+from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceServicer
+from bascule_server.admission import Admission
+from bascule_server.batcher import Batcher
+from bascule_server.calls import CURRENT_CALL
+from bascule_server.decoding import (
+    Row,
+    check_query_count,
+    decode_embeddings,
+    decode_message,
+    decode_ranking,
+    decode_rankings,
+    decode_scores,
+)
+from bascule_server.draining import Draining
+from bascule_server.encoding import (
+    RowAnswer,
+    encode_embeddings,
+    encode_ranking,
+    encode_rankings,
+    encode_scores,
+)
+from bascule_server.errors import ServiceError
+from bascule_server.models import Models, ServingModel
+from bascule_server.query import Question
+from bascule_server.streaming import answer_in_order
+
+
+class RecommendationService(RecommendationServiceServicer):
+    """Answers with the models of ``models``. Knows nothing of the transport but the shape of its methods."""
+
+    def __init__(
+        self, models: Models, admission: Admission, batcher: Batcher, draining: Draining, stream_window: int
+    ) -> None:
+        self._models = models
+        self._admission = admission
+        self._batcher = batcher
+        self._draining = draining
+        self._stream_window = stream_window
+
+    async def RecommendItems(self, request: pb.RecommendItemsRequest, _context: object) -> pb.RecommendItemsResponse:
+        """One ranking for one query."""
+        model = self._models.serving(request.model)
+        question = decode_ranking(request, model.schema)
+        answer = await self._answer_one(model, question)
+        return pb.RecommendItemsResponse(served_by=model.name_and_version, ranking=encode_ranking(answer))
+
+    async def BatchRecommendItems(
+        self, request: pb.BatchRecommendItemsRequest, _context: object
+    ) -> pb.BatchRecommendItemsResponse:
+        """A ranking, or its own error, for each of many queries."""
+        model = self._models.serving(request.model)
+        rows = decode_rankings(request, model.schema)
+        answers = await self._answer_many(model, rows)
+        return pb.BatchRecommendItemsResponse(served_by=model.name_and_version, results=encode_rankings(answers))
+
+    def StreamRecommendItems(
+        self, request_iterator: AsyncIterator[pb.StreamRecommendItemsRequest], _context: object
+    ) -> AsyncIterator[pb.StreamRecommendItemsResponse]:
+        """An answer to each message, in order."""
+        return answer_in_order(request_iterator, self._answer_message, self._stream_window, self._draining)
+
+    async def ScoreItems(self, request: pb.ScoreItemsRequest, _context: object) -> pb.ScoreItemsResponse:
+        """The scores of given items for one query."""
+        model = self._models.serving(request.model)
+        question = decode_scores(request, model.schema)
+        answer = await self._answer_one(model, question)
+        return encode_scores(answer, model.name_and_version)
+
+    async def EmbedQueries(self, request: pb.EmbedQueriesRequest, _context: object) -> pb.EmbedQueriesResponse:
+        """The vector, or its own error, of each of many queries."""
+        model = self._models.serving(request.model)
+        rows = decode_embeddings(request, model.schema)
+        answers = await self._answer_many(model, rows)
+        return pb.EmbedQueriesResponse(served_by=model.name_and_version, results=encode_embeddings(answers))
+
+    async def _answer_one(self, model: ServingModel, question: Question) -> RowAnswer:
+        (answer,) = await self._answer_many(model, [question])
+        return answer
+
+    async def _answer_many(self, model: ServingModel, rows: Sequence[Row]) -> list[RowAnswer]:
+        """The answers to the rows of a call, whose caller waits for just these."""
+        with self._admission.admit(len(rows)):
+            return await self._answer_rows(model, rows, interactive=True)
+
+    async def _answer_message(self, request: pb.StreamRecommendItemsRequest) -> pb.StreamRecommendItemsResponse:
+        """The answer to one message of a stream. Its rows wait for room, and where calls wait too, for their turn."""
+        check_query_count(request.queries)
+        try:
+            model = self._models.serving(request.model)
+        except ServiceError as error:
+            refused = encode_rankings([error] * len(request.queries))
+            return pb.StreamRecommendItemsResponse(sequence_id=request.sequence_id, results=refused)
+        rows = decode_message(request, model.schema)
+        async with self._admission.admit_from_stream(len(rows)):
+            answers = await self._answer_rows(model, rows, interactive=False)
+        return pb.StreamRecommendItemsResponse(
+            sequence_id=request.sequence_id, served_by=model.name_and_version, results=encode_rankings(answers)
+        )
+
+    async def _answer_rows(self, model: ServingModel, rows: Sequence[Row], *, interactive: bool) -> list[RowAnswer]:
+        """The answers to the questions among the rows; what is no question stands in its own answer's place."""
+        call = CURRENT_CALL.get()
+        call.row_count += len(rows)
+        questions = [row for row in rows if isinstance(row, Question)]
+        answers = iter(await self._batcher.answer(model.scorer, questions, call, interactive=interactive))
+        return [next(answers) if isinstance(row, Question) else row for row in rows]

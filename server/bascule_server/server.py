@@ -1,0 +1,216 @@
+"""The composition root: what the server is made of, and how it starts and comes to rest.
+
+    listen -> load and prove -> SERVING -> (a signal) -> NOT_SERVING -> calls refused, streams told -> all answered
+
+    ListenError   the port cannot be had, in one sentence for a person
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import structlog
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+
+from bascule.v1 import model_service_pb2, recommendation_service_pb2
+from bascule.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from bascule.v1.recommendation_service_pb2_grpc import add_RecommendationServiceServicer_to_server
+from bascule_server.admission import Admission
+from bascule_server.batcher import Batcher
+from bascule_server.channel_options import channel_options
+from bascule_server.config import ServerConfig
+from bascule_server.draining import Draining
+from bascule_server.health import Health
+from bascule_server.interceptors import CallInterceptor, TimeoutPolicy
+from bascule_server.model_service import ModelService
+from bascule_server.models import Models, newest_versions
+from bascule_server.recommendation_service import RecommendationService
+
+SERVICES = (
+    recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name,
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+)
+
+LAST_WORDS_SECONDS = 1.0
+"""For the statuses of calls that were given up."""
+
+_log = structlog.get_logger()
+
+
+class ListenError(Exception):
+    """The server cannot listen where it should."""
+
+
+class Server:
+    """One server in one event loop: ``listen``, ``start``, ``work`` until all is over, and ``stop``."""
+
+    def __init__(self, config: ServerConfig, models: Models) -> None:
+        """Must be made in the event loop that it runs in."""
+        self._config = config
+        self._models = models
+        self._worker = ThreadPoolExecutor(1, "scorer")
+        self._batcher = Batcher(config.largest_batch, self._worker)
+        self._draining = Draining()
+        self._health = Health(SERVICES)
+        timeouts = TimeoutPolicy(config.default_timeout_seconds, config.max_timeout_seconds)
+        self._grpc = grpc.aio.server(
+            interceptors=[CallInterceptor(timeouts, self._draining)], options=channel_options(config)
+        )
+        self._add_services()
+
+    def _add_services(self) -> None:
+        admission = Admission(self._config.max_rows)
+        recommendations = RecommendationService(
+            self._models, admission, self._batcher, self._draining, self._config.stream_window
+        )
+        add_RecommendationServiceServicer_to_server(recommendations, self._grpc)
+        add_ModelServiceServicer_to_server(ModelService(self._models), self._grpc)
+        add_HealthServicer_to_server(self._health, self._grpc)
+        if self._config.reflection:
+            from grpc_reflection.v1alpha import reflection
+
+            reflection.enable_server_reflection(
+                [*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME], self._grpc
+            )
+
+    def listen(self) -> int:
+        """Takes the port, for this server alone, and returns it.
+
+        Raises:
+            ListenError: it cannot be had.
+        """
+        try:
+            _try_to_bind(self._config)
+            return self._grpc.add_insecure_port(self._config.listen)
+        except (OSError, RuntimeError) as error:
+            raise ListenError(
+                f"listen: got {self._config.listen}, where this process cannot listen ({_why(error)}); "
+                "stop what listens there or choose another address"
+            ) from error
+
+    async def start(self) -> None:
+        """Answers from now on, though until the models are loaded only that they are not."""
+        await self._grpc.start()
+
+    async def work(self) -> None:
+        """Loads the models and computes what is asked of them, until it is cancelled.
+
+        Raises:
+            ArtifactError: a model cannot be loaded.
+        """
+        start = time.monotonic()
+        await self._models.load(self._worker)
+        self._health.set_serving(True)
+        versions = [f"{known.model}/{known.version}" for known in self._models.known()]
+        _log.info("serving", models=versions, load_seconds=round(time.monotonic() - start, 3))
+        await self._batcher.run()
+
+    async def stop(self) -> None:
+        """Comes to rest while ``work`` goes on: every call in flight is answered, or told why not.
+
+        Calls are answered until the streams have ended and refused only then, for the moment that the last of them
+        take: callers who do not watch the health try again at this server until the connection closes.
+        """
+        self._health.set_serving(False)
+        await asyncio.sleep(self._config.drain_seconds)
+        end = time.monotonic() + self._config.grace_seconds
+        self._draining.begin()
+        await self._draining.streams_ended(self._config.grace_seconds)
+        self._draining.refuse()
+        self._health.close()
+        await self._draining.calls_ended(max(0.0, end - time.monotonic()))
+        self._draining.give_up()
+        await self._draining.calls_ended(LAST_WORDS_SECONDS)
+
+    async def close(self) -> None:
+        """Closes the connections. What is not answered by now is cut off."""
+        await self._grpc.stop(None)
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+async def serve(config: ServerConfig, models_root: Path, on_listening: Callable[[int], None]) -> None:
+    """Serves the newest version of each model below ``models_root`` until SIGTERM or SIGINT.
+
+    It comes to rest then and ends the process, with status 0; it does not return.
+
+    Args:
+        config: how.
+        models_root: the folder with ``<model>/<version>/manifest.json``.
+        on_listening: is called with the port, once there is somebody to answer.
+
+    Raises:
+        ArtifactError: there is no model, or one of them cannot be loaded.
+        ListenError: the port cannot be had.
+    """
+    stop_asked = _stop_signal()
+    server = Server(config, Models(newest_versions(models_root)))
+    try:
+        port = server.listen()
+        await server.start()
+        on_listening(port)
+        _log.info("listening", port=port)
+        await _work_until(stop_asked, server, config)
+    finally:
+        await server.close()
+
+
+async def _work_until(stop_asked: asyncio.Event, server: Server, config: ServerConfig) -> None:
+    working = asyncio.create_task(server.work())
+    waiting = asyncio.create_task(stop_asked.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        _log.info("stopping")
+        _exit_after(config.drain_seconds + config.grace_seconds + 5 * LAST_WORDS_SECONDS)
+        await server.stop()
+        _log.info("stopped")
+        _exit(0)
+    finally:
+        working.cancel()
+        waiting.cancel()
+
+
+def _try_to_bind(config: ServerConfig) -> None:
+    """Raises the system's own reason why not, which gRPC's core would write to standard error and keep from us."""
+    family, kind, protocol, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind(address)
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "gRPC could not bind to it"
+
+
+def _stop_signal() -> asyncio.Event:
+    stop_asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop_asked.set)
+    return stop_asked
+
+
+def _exit_after(seconds: float) -> None:
+    """Ends the process by then, whatever hangs."""
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+
+
+def _exit(status: int) -> None:
+    """Ends the process on the spot, and leaves its connections to the kernel.
+
+    A call that arrives while gRPC's core shuts down ends as CANCELLED, which callers do not repeat; one whose
+    connection is closed ends as UNAVAILABLE, which they do.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
