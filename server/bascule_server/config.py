@@ -116,8 +116,10 @@ def read_config(path: Path | None, overrides: Mapping[str, object]) -> ServerCon
     """
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: no configuration: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
     try:
         return ServerConfig.model_validate({**fields, **overrides})
     except ValidationError as error:

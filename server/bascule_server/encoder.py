@@ -84,7 +84,8 @@ class StandardisedEncoder:
         """See ``FeatureEncoder``."""
         with np.errstate(over="ignore"):
             deviations = (_numbers(values) - self._mean) / self._deviation
-        return np.nan_to_num(deviations.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)).astype(np.float32)
+        bounded: NDArray[np.float64] = np.clip(deviations, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+        return np.nan_to_num(bounded).astype(np.float32)
 
     def knows(self, value: FeatureValue) -> bool:  # noqa: ARG002 - whatever it is
         """See ``FeatureEncoder``."""

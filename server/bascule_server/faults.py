@@ -20,7 +20,7 @@ def fault(exception: BaseException) -> ServiceError:
     _log.error(
         "fault",
         error_id=error_id,
-        exception=type(exception).__qualname__,
-        stack=[f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames],
+        exception_type=type(exception).__qualname__,
+        frames=[f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames],
     )
     return ServiceError(Reason.INTERNAL, metadata={"error_id": error_id})

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from zipfile import BadZipFile
+from zlib import error as ZlibError  # noqa: N812 - it is a class
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -21,6 +22,9 @@ from bascule_server.artifact import ArtifactError
 VECTOR_TOLERANCE = 1e-4
 """How far a component of a vector may lie from what training computed, relative to the vector's length. The kernels
 of two machines round differently, by about 1e-6; a wrong table, layer or encoding shows at 1e-2 and more."""
+
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, BadZipFile, ZlibError, DecodeError)
+"""What numpy, zipfile and protobuf raise at bytes that they did not write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def read_golden(folder: Path) -> GoldenQueries:
     """
     path = folder / artifact.GOLDEN
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             messages, offsets = arrays["messages"].tobytes(), arrays["offsets"].tolist()
             golden = GoldenQueries(
                 [QueryMessage.FromString(messages[a:b]) for a, b in pairwise(offsets)],
@@ -66,7 +70,7 @@ def read_golden(folder: Path) -> GoldenQueries:
                 arrays["rows"],
                 arrays["scores"],
             )
-    except (OSError, ValueError, KeyError, BadZipFile, DecodeError) as error:
+    except _UNREADABLE as error:
         raise ArtifactError(f"{path}: not golden queries: {error}") from error
     if not golden.queries or {len(golden.vectors), len(golden.rows), len(golden.scores)} != {len(golden.queries)}:
         raise ArtifactError(f"{path}: got {len(golden.queries)} queries and other numbers of answers")

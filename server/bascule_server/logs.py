@@ -33,7 +33,6 @@ def configure_logs(level: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(_StandardError()),  # type: ignore[arg-type]  # all it needs
-        cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(_StandardError())
     handler.setFormatter(_LibraryLine())

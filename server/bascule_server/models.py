@@ -1,7 +1,7 @@
 """The versions of models that a server knows, what has become of each, and which of them a caller means.
 
-    LOADING -> SERVING   checked, loaded and proven
-            -> FAILED    damaged, or computes other answers than training did
+LOADING -> SERVING   checked, loaded and proven
+-> FAILED    damaged, or computes other answers than training did
 """
 
 import asyncio

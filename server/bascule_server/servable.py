@@ -101,7 +101,7 @@ def _unproven(servable: ServableVersion, index: int, what: str) -> ArtifactError
 
 def _read_vectors(path: Path, manifest: Manifest) -> NDArray[np.float32]:
     try:
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        vectors = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: not an array: {error}") from error
     expected = (manifest.item_count, manifest.dimension)

@@ -1,8 +1,8 @@
 """The composition root: what the server is made of, and how it starts and comes to rest.
 
-    listen -> load and prove -> SERVING -> (a signal) -> NOT_SERVING -> calls refused, streams told -> all answered
+listen -> load and prove -> SERVING -> (a signal) -> NOT_SERVING -> calls refused, streams told -> all answered
 
-    ListenError   the port cannot be had, in one sentence for a person
+ListenError   the port cannot be had, in one sentence for a person
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A scorer that one can do in the head, and real servers on free loopback ports that answer with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,11 +87,18 @@ class Running:
     """A server that runs, and what it takes to talk to it."""
 
     server: Server
+    port: int
+    working: asyncio.Task[None]
     channel: grpc.aio.Channel
     scorer: CountingScorer
     recommendations: Any
     models: Any
     health: Any
+
+    async def failed(self) -> None:
+        """Returns when loading failed."""
+        await asyncio.wait([self.working])
+        assert self.working.exception() is not None
 
 
 RunServer: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
@@ -105,6 +112,18 @@ def manifest() -> Manifest:
 @pytest.fixture
 def schema() -> Schema:
     return schema_of(MANIFEST)
+
+
+@pytest.fixture
+def never_loaded() -> Iterator[Callable[[Path], None]]:
+    """Loads until the test is over."""
+    is_over = Event()
+
+    def load(_: Path) -> None:
+        is_over.wait(timeout=30)
+
+    yield load
+    is_over.set()
 
 
 @pytest.fixture
@@ -122,6 +141,8 @@ def run_server() -> RunServer:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             running = Running(
                 server,
+                port,
+                working,
                 channel,
                 scorer,
                 RecommendationServiceStub(channel),
@@ -142,5 +163,6 @@ def run_server() -> RunServer:
 
 
 async def _until_serving(models: Models) -> None:
-    while any(known.serving is None for known in models.known()):
+    # There is nothing to wait for but the models themselves: a server tells nobody in its own process.
+    while any(known.serving is None for known in models.known()):  # noqa: ASYNC110
         await asyncio.sleep(0)

@@ -1,59 +1,79 @@
-"""Answers become messages with nothing lost, and failures the statuses of their own rows."""
+import math
 
 import numpy as np
 import pytest
+from grpc import StatusCode
 
-from bascule.v1 import recommendation_service_pb2 as pb
+from bascule.v1.recommendation_service_pb2 import Categories, FeatureValue, ModelVersion, RankingPath
 from bascule_server.encoding import encode_embeddings, encode_ranking, encode_rankings, encode_scores
-from bascule_server.errors import Reason, ServiceError
+from bascule_server.errors import Reason, ServiceError, invalid_field
 from bascule_server.query import ItemNotFoundError, ItemScores, NothingKnownError, QueryVector, Ranking
 
-RANKING = Ranking(["a", "b"], np.array([0.1, -2], np.float32), pb.RANKING_PATH_COLD, ["z"])
+VERSION = ModelVersion(model="m", version=3)
 
 
-def test_scores_cross_the_wire_bit_for_bit() -> None:
-    message = pb.Ranking.FromString(encode_ranking(RANKING).SerializeToString())
-    assert np.array(message.scores, np.float32).tobytes() == RANKING.scores.tobytes()
-    assert (list(message.item_ids), list(message.unknown_item_ids)) == (["a", "b"], ["z"])
-    assert message.path == pb.RANKING_PATH_COLD
+def ranking(**fields: list[dict[str, str | float | tuple[str, ...]]]) -> Ranking:
+    scores = np.array([0.5, 0.25], np.float32)
+    return Ranking(["b", "a"], scores, RankingPath.RANKING_PATH_COLD, ["x"], **fields)
 
 
-def test_attributes_stand_parallel_to_the_items() -> None:
-    values: list[dict[str, object]] = [{"title": "A", "year": 1990.0}, {"genres": ("x", "y")}]
-    ranking = Ranking(["a", "b"], RANKING.scores, pb.RANKING_PATH_COLD, [], values)  # type: ignore[arg-type]
-    first, second = encode_ranking(ranking).attributes
-    assert (first.values["title"].category, first.values["year"].number) == ("A", 1990.0)
-    assert list(second.values["genres"].categories.values) == ["x", "y"]
+def test_a_ranking_is_two_parallel_fields_best_first() -> None:
+    message = encode_ranking(ranking())
+    assert (list(message.item_ids), list(message.scores)) == (["b", "a"], [0.5, 0.25])
+    assert message.path == RankingPath.RANKING_PATH_COLD
+    assert list(message.unknown_item_ids) == ["x"]
+    assert not message.attributes
 
 
-def test_a_failed_row_carries_its_own_status() -> None:
-    good, unknown, invalid = encode_rankings([RANKING, ItemNotFoundError(), ServiceError(Reason.INTERNAL)])
-    assert good.ranking.item_ids == ["a", "b"]
-    assert unknown.error.code == 5
-    assert invalid.error.code == 13
+def test_scores_travel_without_loss() -> None:
+    score = np.float32(0.1)
+    message = encode_ranking(Ranking(["a"], np.array([score]), RankingPath.RANKING_PATH_COLD, []))
+    assert np.float32(message.scores[0]) == score
 
 
-def test_the_answer_of_a_call_is_raised_where_it_is_an_error() -> None:
+def test_attributes_keep_their_kinds_and_what_an_item_lacks_is_absent() -> None:
+    message = encode_ranking(ranking(attributes=[{"title": "T", "year": 1990.0, "genres": ("x", "y")}, {}]))
+    full, empty = message.attributes
+    assert full.values["title"] == FeatureValue(category="T")
+    assert full.values["year"] == FeatureValue(number=1990)
+    assert full.values["genres"] == FeatureValue(categories=Categories(values=["x", "y"]))
+    assert not empty.values
+
+
+def test_each_row_has_its_own_ranking_or_its_own_error() -> None:
+    wrong = invalid_field("queries[1]", "got none")
+    results = encode_rankings([ranking(), wrong, ItemNotFoundError()])
+    assert [result.WhichOneof("result") for result in results] == ["ranking", "error", "error"]
+    assert results[1].error.message == "queries[1]: got none"
+    assert results[2].error.code == StatusCode.NOT_FOUND.value[0]
+
+
+def test_the_error_of_the_only_row_is_raised() -> None:
     with pytest.raises(ServiceError) as caught:
         encode_ranking(ItemNotFoundError())
     assert caught.value.reason is Reason.ITEM_NOT_FOUND
+    with pytest.raises(ServiceError) as caught:
+        encode_scores(ServiceError(Reason.INTERNAL), VERSION)
+    assert caught.value.reason is Reason.INTERNAL
 
 
-def test_scores_of_unknown_items_stay_not_a_number() -> None:
-    scores = ItemScores(np.array([1, np.nan], np.float32), pb.RANKING_PATH_COLD, ["z"])
-    message = encode_scores(scores, pb.ModelVersion(model="m", version=1))
+def test_an_item_that_has_no_score_has_nan() -> None:
+    scores = ItemScores(np.array([1, np.nan], np.float32), RankingPath.RANKING_PATH_SIMILAR, ["x"])
+    message = encode_scores(scores, VERSION)
+    assert message.served_by == VERSION
     assert message.scores[0] == 1
-    assert np.isnan(message.scores[1])
-    assert message.served_by.version == 1
+    assert math.isnan(message.scores[1])
+    assert list(message.unknown_item_ids) == ["x"]
 
 
-def test_vectors_and_their_failures_keep_their_places() -> None:
-    vector = QueryVector(np.array([1, 2], np.float32), pb.RANKING_PATH_HISTORY)
-    nothing, embedded = encode_embeddings([NothingKnownError(), vector])
-    assert nothing.error.code == 9
-    assert list(embedded.embedding.vector.values) == [1, 2]
+def test_each_vector_stands_in_its_row() -> None:
+    vector = QueryVector(np.array([1, 2], np.float32), RankingPath.RANKING_PATH_HISTORY)
+    known, unknown = encode_embeddings([vector, NothingKnownError()])
+    assert list(known.embedding.vector.values) == [1, 2]
+    assert known.embedding.path == RankingPath.RANKING_PATH_HISTORY
+    assert unknown.error.code == StatusCode.FAILED_PRECONDITION.value[0]
 
 
-def test_an_answer_of_another_kind_is_a_fault_of_ours() -> None:
-    with pytest.raises(TypeError, match="answered QueryVector; expected Ranking"):
-        encode_ranking(QueryVector(np.zeros(2, np.float32), pb.RANKING_PATH_COLD))
+def test_an_answer_to_another_question_is_a_fault() -> None:
+    with pytest.raises(TypeError, match="expected Ranking"):
+        encode_ranking(QueryVector(np.zeros(2, np.float32), RankingPath.RANKING_PATH_COLD))

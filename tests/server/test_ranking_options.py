@@ -1,85 +1,135 @@
-"""Options are taken as documented, or refused with their path."""
-
 import math
 from typing import Any
 
 import pytest
 
-from bascule.v1 import recommendation_service_pb2 as pb
+from bascule.v1.recommendation_service_pb2 import (
+    AttributeCap,
+    AttributeFilter,
+    Categories,
+    NumberRange,
+    RankingOptions,
+)
 from bascule_server.errors import ServiceError
 from bascule_server.query import AnyOf, Cap, InRange, NoneOf, Rank
 from bascule_server.ranking_options import decode_options
 from bascule_server.schema import Schema
 
-
-def filtered(attribute: str, **condition: Any) -> pb.RankingOptions:
-    return pb.RankingOptions(filters=[pb.AttributeFilter(attribute=attribute, **condition)])
+DRAMA = Categories(values=["drama"])
 
 
-@pytest.mark.parametrize(("asked", "taken"), [(0, 10), (1, 1), (1_000, 1_000), (1_001, 1_000), (2**31 - 1, 1_000)])
-def test_counts_are_defaulted_and_coerced_down(asked: int, taken: int, schema: Schema) -> None:
-    assert decode_options(pb.RankingOptions(item_count=asked), "options", schema).item_count == taken
+def test_no_options_are_the_documented_defaults(schema: Schema) -> None:
+    assert decode_options(RankingOptions(), "options", schema) == Rank(item_count=10, exclude_history=True)
 
 
-def test_absent_options_are_the_default_ones(schema: Schema) -> None:
-    assert decode_options(pb.RankingOptions(), "options", schema) == Rank()
+@pytest.mark.parametrize(("asked", "got"), [(0, 10), (1, 1), (1_000, 1_000), (1_001, 1_000), (2**31 - 1, 1_000)])
+def test_the_item_count_is_coerced_down(asked: int, got: int, schema: Schema) -> None:
+    assert decode_options(RankingOptions(item_count=asked), "options", schema).item_count == got
 
 
-def test_the_history_is_excluded_unless_told_otherwise(schema: Schema) -> None:
-    assert decode_options(pb.RankingOptions(exclude_history=True), "options", schema).exclude_history
-    assert not decode_options(pb.RankingOptions(exclude_history=False), "options", schema).exclude_history
+@pytest.mark.parametrize("value", [True, False])
+def test_the_history_is_excluded_as_asked(value: bool, schema: Schema) -> None:
+    assert decode_options(RankingOptions(exclude_history=value), "options", schema).exclude_history is value
 
 
-def test_all_options_are_decoded(schema: Schema) -> None:
-    options = pb.RankingOptions(
+def test_a_lowest_score_of_zero_is_a_limit_and_an_absent_one_is_none(schema: Schema) -> None:
+    assert decode_options(RankingOptions(min_score=0), "options", schema).min_score == 0
+    assert decode_options(RankingOptions(), "options", schema).min_score is None
+
+
+def test_restrictions_keep_their_order_and_meaning(schema: Schema) -> None:
+    options = RankingOptions(
         filters=[
-            pb.AttributeFilter(attribute="genres", any_of=pb.Categories(values=["a", "b"])),
-            pb.AttributeFilter(attribute="title", none_of=pb.Categories(values=["c"])),
-            pb.AttributeFilter(attribute="year", range=pb.NumberRange(min=1990)),
+            AttributeFilter(attribute="genres", any_of=DRAMA),
+            AttributeFilter(attribute="title", none_of=Categories(values=["a", "b", "a"])),
+            AttributeFilter(attribute="year", range=NumberRange(min=1990)),
+            AttributeFilter(attribute="year", range=NumberRange(max=0)),
         ],
-        cap=pb.AttributeCap(attribute="genres", max_count=2),
-        min_score=0.5,
-        attributes=["title"],
+        cap=AttributeCap(attribute="genres", max_count=2),
+        attributes=["title", "year"],
     )
-    assert decode_options(options, "options", schema) == Rank(
-        filters=(
-            AnyOf("genres", frozenset({"a", "b"})),
-            NoneOf("title", frozenset({"c"})),
-            InRange("year", 1990.0, math.inf),
-        ),
-        cap=Cap("genres", 2),
-        min_score=0.5,
-        attributes=("title",),
+    rank = decode_options(options, "options", schema)
+    assert rank.filters == (
+        AnyOf("genres", frozenset(["drama"])),
+        NoneOf("title", frozenset(["a", "b"])),
+        InRange("year", 1990, math.inf),
+        InRange("year", -math.inf, 0),
     )
+    assert rank.cap == Cap("genres", 2)
+    assert rank.attributes == ("title", "year")
+
+
+def test_equal_options_are_equal_and_hashable(schema: Schema) -> None:
+    options = RankingOptions(filters=[AttributeFilter(attribute="genres", any_of=Categories(values=["b", "a"]))])
+    same = RankingOptions(filters=[AttributeFilter(attribute="genres", any_of=Categories(values=["a", "b"]))])
+    assert {decode_options(options, "o", schema)} == {decode_options(same, "o", schema)}
 
 
 @pytest.mark.parametrize(
-    ("options", "path", "text"),
+    ("options", "path", "violation"),
     [
-        (pb.RankingOptions(item_count=-1), "options.item_count", "got -1; expected 0 to 1,000"),
-        (pb.RankingOptions(min_score=math.nan), "options.min_score", "got nan"),
-        (pb.RankingOptions(attributes=["x"]), "options.attributes[0]", "genres, title, year"),
-        (pb.RankingOptions(attributes=["title"] * 33), "options.attributes", "got 33; expected at most 32"),
-        (pb.RankingOptions(filters=[pb.AttributeFilter()] * 33), "options.filters", "got 33; expected at most 32"),
-        (filtered("x"), "options.filters[0].attribute", "expected a declared attribute"),
-        (filtered("year"), "options.filters[0]", "got no condition; expected range"),
-        (filtered("year", any_of=pb.Categories()), "options.filters[0]", "got any_of; expected range"),
-        (filtered("title", range=pb.NumberRange(min=1)), "options.filters[0]", "got range; expected any_of or none_of"),
-        (filtered("year", range=pb.NumberRange()), "options.filters[0].range", "got neither end"),
-        (filtered("year", range=pb.NumberRange(max=math.inf)), "options.filters[0].range.max", "got inf"),
+        ({"item_count": -1}, "options.item_count", "got -1; expected 0 to 1,000"),
+        ({"min_score": math.nan}, "options.min_score", "got nan; expected a finite number"),
+        ({"attributes": ["title"] * 33}, "options.attributes", "got 33; expected at most 32"),
         (
-            filtered("title", any_of=pb.Categories(values=["v"] * 257)),
-            "options.filters[0].any_of.values",
+            {"attributes": ["title", "colour"]},
+            "options.attributes[1]",
+            'got "colour"; expected a declared attribute: genres, title, year',
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="genres", any_of=DRAMA)] * 33},
+            "options.filters",
+            "got 33; expected at most 32",
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="colour", any_of=DRAMA)]},
+            "options.filters[0].attribute",
+            'got "colour"; expected a declared attribute: genres, title, year',
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="genres")]},
+            "options.filters[0]",
+            "got no condition; expected any_of or none_of for this attribute",
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="year", any_of=DRAMA)]},
+            "options.filters[0]",
+            "got any_of; expected range for this attribute",
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="genres", range=NumberRange(min=1))]},
+            "options.filters[0]",
+            "got range; expected any_of or none_of for this attribute",
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="year", range=NumberRange())]},
+            "options.filters[0].range",
+            "got neither end; expected min, max or both",
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="year", range=NumberRange(min=math.inf))]},
+            "options.filters[0].range.min",
+            "got inf; expected a finite number",
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="genres", none_of=Categories(values=["a"] * 257))]},
+            "options.filters[0].none_of.values",
             "got 257; expected at most 256",
         ),
-        (pb.RankingOptions(cap=pb.AttributeCap(attribute="year", max_count=1)), "options.cap.attribute", "numeric"),
-        (pb.RankingOptions(cap=pb.AttributeCap(attribute="title")), "options.cap.max_count", "got 0"),
+        (
+            {"cap": AttributeCap(attribute="colour", max_count=1)},
+            "options.cap.attribute",
+            'got "colour"; expected a declared attribute: genres, title, year',
+        ),
+        (
+            {"cap": AttributeCap(attribute="year", max_count=1)},
+            "options.cap.attribute",
+            "got a numeric attribute; expected a categorical or multi-valued one",
+        ),
+        ({"cap": AttributeCap(attribute="genres")}, "options.cap.max_count", "got 0; expected at least 1"),
     ],
 )
-def test_a_wrong_option_is_named_with_what_is_allowed(
-    options: pb.RankingOptions, path: str, text: str, schema: Schema
-) -> None:
+def test_a_wrong_option_is_named(options: dict[str, Any], path: str, violation: str, schema: Schema) -> None:
     with pytest.raises(ServiceError) as caught:
-        decode_options(options, "options", schema)
-    assert caught.value.path == path
-    assert text in caught.value.violation
+        decode_options(RankingOptions(**options), "options", schema)
+    assert (caught.value.path, caught.value.violation) == (path, violation)

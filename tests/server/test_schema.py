@@ -1,14 +1,19 @@
-"""The schema is what the manifest declares."""
-
-from bascule.v1.artifact_pb2 import AttributeKind, Manifest
-from bascule_server.schema import schema_of
+from bascule.v1.artifact_pb2 import BucketedFeature, Feature, Manifest
+from bascule_server.schema import Schema, schema_of
 
 
-def test_features_have_the_kind_of_their_values_and_the_history_is_none(manifest: Manifest) -> None:
-    assert schema_of(manifest).feature_kinds == {"country": "category", "age": "number", "tags": "categories"}
+def test_a_feature_is_given_as_its_kind_says_and_the_history_is_none(schema: Schema) -> None:
+    assert schema.feature_kinds == {"country": "category", "age": "number", "tags": "categories"}
 
 
-def test_attributes_and_dimension_are_those_of_the_manifest(manifest: Manifest) -> None:
-    schema = schema_of(manifest)
-    assert schema.dimension == 2
-    assert schema.attribute_kinds["year"] == AttributeKind.ATTRIBUTE_KIND_NUMERIC
+def test_a_bucketed_feature_is_given_as_a_number() -> None:
+    manifest = Manifest(query_features=[Feature(name="income", bucketed=BucketedFeature(boundaries=[1.0]))])
+    assert schema_of(manifest).feature_kinds == {"income": "number"}
+
+
+def test_every_kind_of_feature_but_the_history_can_be_given() -> None:
+    kinds = [field.name for field in Feature.DESCRIPTOR.oneofs_by_name["kind"].fields if field.name != "history"]
+    features = [Feature(name=kind) for kind in kinds]
+    for feature in features:
+        getattr(feature, feature.name).SetInParent()
+    assert set(schema_of(Manifest(query_features=features)).feature_kinds) == set(kinds)

@@ -1,6 +1,8 @@
 """What is loaded is what was trained, or nothing is loaded."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,3 +124,17 @@ def test_a_tower_of_another_training_is_refused_though_every_hash_matches(copied
     write_manifest(copied, read_manifest(copied))
     with pytest.raises(ArtifactError, match="got another vector"):
         load_servable(copied)
+
+
+def test_a_version_loads_and_is_proven_without_tensorflow(artifact_folder: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from bascule_server.servable import load_servable
+load_servable(Path(sys.argv[1]))
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"tensorflow", "keras", "bascule_training"}))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(artifact_folder)], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "[]\n"

@@ -1,33 +1,207 @@
-"""A server in this process, on a real port: what it answers, and how it comes to rest."""
+"""A server on a real port: each method's way from the wire and back, and how the server comes to rest."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
-from bascule.v1 import model_service_pb2 as models_pb
+
+from bascule.standard_protos import error_details_pb2, health_pb2, status_pb2
 from bascule.v1 import recommendation_service_pb2 as pb
-from grpc_health.v1 import health_pb2
+from bascule_server.config import ServerConfig
+from bascule_server.errors import Reason
+from bascule_server.models import Models
+from bascule_server.server import ListenError, Server
+
+SERVED_BY = pb.ModelVersion(model="counting", version=3)
 
 
-def history_of(length: int) -> pb.Query:
+def history(length: int) -> pb.Query:
     return pb.Query(user=pb.User(history=["seen"] * length))
 
 
-async def test_a_call_is_answered_by_the_model(run_server: Any) -> None:
+def user(user_id: str) -> pb.Query:
+    return pb.Query(user=pb.User(user_id=user_id))
+
+
+def message(sequence_id: int, *lengths: int) -> pb.StreamRecommendItemsRequest:
+    return pb.StreamRecommendItemsRequest(sequence_id=sequence_id, queries=[history(length) for length in lengths])
+
+
+def scores(results: Any) -> list[float]:
+    return [result.ranking.scores[0] for result in results]
+
+
+async def failure(call: Any) -> tuple[grpc.StatusCode, Reason]:
+    """How a call ended: its code, and its reason by the details."""
+    code = await call.code()
+    details = status_pb2.Status.FromString(dict(await call.trailing_metadata())["grpc-status-details-bin"])
+    info = error_details_pb2.ErrorInfo()
+    assert details.details[0].Unpack(info)
+    return code, Reason[info.reason]
+
+
+async def asked(running: Any) -> None:
+    """Returns when the scorer was asked for the first time."""
+    while not running.scorer.batches:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def test_one_query_gets_one_ranking(run_server: Any) -> None:
     async with run_server() as running:
-        response = await running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history_of(3)))
+        response = await running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(3)))
         assert (list(response.ranking.item_ids), list(response.ranking.scores)) == (["seen"], [3.0])
-        assert response.served_by == pb.ModelVersion(model="counting", version=3)
+        assert response.served_by == SERVED_BY
 
 
-async def test_stream(run_server: Any) -> None:
+async def test_a_batch_is_answered_in_order_and_one_bad_row_harms_no_other(run_server: Any) -> None:
+    async with run_server(largest_batch=2) as running:
+        request = pb.BatchRecommendItemsRequest(
+            queries=[history(1), pb.Query(), history(2), user("nobody"), history(3)]
+        )
+        response = await running.recommendations.BatchRecommendItems(request)
+        assert [result.error.code for result in response.results] == [0, 3, 0, 9, 0]
+        assert scores([response.results[index] for index in (0, 2, 4)]) == [1, 2, 3]
+        assert running.scorer.batches == [2, 2]
+
+
+async def test_a_stream_is_answered_message_by_message(run_server: Any) -> None:
+    async with run_server(stream_window=2) as running:
+        responses = running.recommendations.StreamRecommendItems(message(index, index, 9) for index in range(20))
+        answers = [(response.sequence_id, scores(response.results)) async for response in responses]
+    assert answers == [(index, [index, 9]) for index in range(20)]
+
+
+async def test_a_stream_goes_on_where_a_model_is_not_loaded(run_server: Any) -> None:
+    async with run_server() as running:
+        unknown = message(1, 1, 2)
+        unknown.model.model = "x"
+        first, second = [r async for r in running.recommendations.StreamRecommendItems([unknown, message(2, 5)])]
+    assert [result.error.code for result in first.results] == [5, 5]
+    assert not first.HasField("served_by")
+    assert (scores(second.results), second.served_by) == ([5], SERVED_BY)
+
+
+async def test_a_stream_ends_at_a_message_without_queries(run_server: Any) -> None:
+    async with run_server() as running:
+        call = running.recommendations.StreamRecommendItems([message(1, 1), message(2), message(3, 3)])
+        assert (await call.read()).sequence_id == 1
+        assert await failure(call) == (grpc.StatusCode.INVALID_ARGUMENT, Reason.INVALID_FIELD)
+
+
+async def test_scores_come_in_the_order_asked(run_server: Any) -> None:
+    async with run_server() as running:
+        request = pb.ScoreItemsRequest(query=history(1), item_ids=["a", "b", "a"])
+        response = await running.recommendations.ScoreItems(request)
+        assert (list(response.scores), response.served_by) == ([0, 1, 2], SERVED_BY)
+
+
+async def test_vectors_come_in_the_order_asked(run_server: Any) -> None:
+    async with run_server() as running:
+        request = pb.EmbedQueriesRequest(queries=[history(1), user("nobody"), history(2)])
+        first, nobody, second = (await running.recommendations.EmbedQueries(request)).results
+        assert [list(result.embedding.vector.values) for result in (first, second)] == [[1, 0.5], [2, 0.5]]
+        assert nobody.error.code == 9
+
+
+async def test_a_call_for_nothing_that_is_known_fails_with_its_reason(run_server: Any) -> None:
+    async with run_server() as running:
+        call = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=user("nobody")))
+        assert await failure(call) == (grpc.StatusCode.FAILED_PRECONDITION, Reason.NOTHING_KNOWN)
+
+
+async def test_a_model_that_loads_is_not_ready(run_server: Any, never_loaded: Any) -> None:
+    async with run_server(load=never_loaded) as running:
+        call = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(1)))
+        assert await failure(call) == (grpc.StatusCode.UNAVAILABLE, Reason.NOT_READY)
+        assert dict(await call.trailing_metadata())["grpc-retry-pushback-ms"] == "500"
+
+
+async def test_what_is_too_much_is_refused_at_once(run_server: Any) -> None:
+    async with run_server(max_rows=2) as running:
+        running.scorer.may_answer.clear()
+        held = running.recommendations.BatchRecommendItems(pb.BatchRecommendItemsRequest(queries=[history(1)] * 2))
+        await asked(running)
+        refused = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(1)))
+        assert await failure(refused) == (grpc.StatusCode.UNAVAILABLE, Reason.OVERLOADED)
+        running.scorer.may_answer.set()
+        assert scores((await held).results) == [1, 1]
+
+
+async def test_a_call_without_a_deadline_gets_ours(run_server: Any) -> None:
+    async with run_server(default_timeout_seconds=0.05) as running:
+        running.scorer.may_answer.clear()
+        call = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(1)))
+        assert await failure(call) == (grpc.StatusCode.DEADLINE_EXCEEDED, Reason.DEADLINE_EXCEEDED)
+
+
+async def test_rows_of_callers_who_left_are_never_computed(run_server: Any) -> None:
+    async with run_server() as running:
+        running.scorer.may_answer.clear()
+        first = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(1)))
+        await asked(running)
+        left = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(2)), timeout=0.1)
+        assert await left.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await running.health.Check(health_pb2.HealthCheckRequest())
+        running.scorer.may_answer.set()
+        await first
+        last = await running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(3)))
+        assert last.ranking.scores == [3]
+        assert running.scorer.batches == [1, 1]
+
+
+async def test_a_port_that_is_taken_is_refused_in_one_sentence(run_server: Any) -> None:
+    async with run_server() as running:
+        second = Server(ServerConfig(listen=f"127.0.0.1:{running.port}"), Models([]))
+        with pytest.raises(ListenError, match=rf"got 127\.0\.0\.1:{running.port}, .* \(Address already in use\)"):
+            second.listen()
+        await second.close()
+
+
+async def test_a_stopping_server_answers_what_is_in_flight(run_server: Any) -> None:
+    async with run_server() as running:
+        running.scorer.may_answer.clear()
+        held = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(4)))
+        await asked(running)
+        watch = running.health.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        stopping = asyncio.create_task(running.server.stop())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert await watch.code() is grpc.StatusCode.UNAVAILABLE
+        refused = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(1)))
+        assert await failure(refused) == (grpc.StatusCode.UNAVAILABLE, Reason.STOPPING)
+        running.scorer.may_answer.set()
+        assert (await held).ranking.scores == [4]
+        await stopping
+
+
+async def test_a_stopping_server_answers_what_its_streams_have_sent_and_says_why_they_end(run_server: Any) -> None:
     async with run_server() as running:
         call = running.recommendations.StreamRecommendItems()
-        await call.write(pb.StreamRecommendItemsRequest(sequence_id=1, queries=[history_of(1)]))
-        print(await call.read())
+        await call.write(message(1, 7))
+        assert scores((await call.read()).results) == [7]
         await running.server.stop()
-        with pytest.raises(grpc.aio.AioRpcError) as e:
-            while await call.read() is not grpc.aio.EOF: pass
-        print(e.value)
+        assert await failure(call) == (grpc.StatusCode.UNAVAILABLE, Reason.STOPPING)
+
+
+async def test_what_outlasts_the_grace_is_told_why_it_ends(run_server: Any) -> None:
+    async with run_server(grace_seconds=0.05) as running:
+        running.scorer.may_answer.clear()
+        held = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(4)))
+        await asked(running)
+        await running.server.stop()
+        assert await failure(held) == (grpc.StatusCode.UNAVAILABLE, Reason.STOPPING)
+
+
+async def test_reflection_answers_only_where_it_is_asked_for(run_server: Any) -> None:
+    from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+    from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+
+    request = ServerReflectionRequest(list_services="")
+    async with run_server(reflection=True) as running:
+        response = await ServerReflectionStub(running.channel).ServerReflectionInfo([request]).read()
+        services = {service.name for service in response.list_services_response.service}
+        assert "bascule.v1.RecommendationService" in services
+    async with run_server() as running:
+        call = ServerReflectionStub(running.channel).ServerReflectionInfo([request])
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED

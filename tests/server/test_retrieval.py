@@ -1,0 +1,157 @@
+"""The exact retriever finds what scoring every item one by one finds, to the last bit, in whatever company."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from bascule_server.retrieval import ExactRetriever, Found, Restriction, best, products
+
+NOTHING = np.empty(0, np.int64)
+ALL = Restriction(NOTHING)
+
+SQUARE = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)
+"""Four items in two dimensions."""
+
+
+def search(query: Sequence[float], count: int, restriction: Restriction = ALL) -> Found:
+    (found,) = ExactRetriever(SQUARE).search(np.array([query], np.float32), [count], [restriction])
+    return found
+
+
+def brute_force(
+    vectors: NDArray[np.float32], query: NDArray[np.float32], count: int, restriction: Restriction
+) -> tuple[list[int], list[float]]:
+    """Scores the items one at a time, sorts all of them, and keeps those that may be found."""
+    scores = [products(query, vector[None])[0] for vector in vectors]
+    rows = [
+        row
+        for row in sorted(range(len(vectors)), key=lambda row: (-scores[row], row))
+        if row not in restriction.excluded.tolist() and (restriction.allowed is None or restriction.allowed[row])
+    ][:count]
+    return rows, [float(scores[row]) for row in rows]
+
+
+@dataclass
+class Case:
+    """Items, and queries with what is wanted of each."""
+
+    vectors: NDArray[np.float32]
+    queries: NDArray[np.float32]
+    counts: list[int]
+    restrictions: list[Restriction]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Few distinct vectors for many items, so that scores tie or differ in their last bit alone."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    dimension, items, queries = draw(st.integers(1, 40)), draw(st.integers(1, 60)), draw(st.integers(1, 6))
+    distinct = rng.normal(size=(draw(st.integers(1, 12)), dimension))
+    vectors = distinct[rng.integers(0, len(distinct), items)] * (1 + rng.integers(-1, 2, (items, 1)) * 2.0**-23)
+    scale = draw(st.sampled_from([0.0, 1e-42, 1e-38, 1e-30, 1.0, 1e20]))
+    return Case(
+        vectors.astype(np.float32),
+        (rng.normal(size=(queries, dimension)) * scale).astype(np.float32),
+        [draw(st.integers(1, 70)) for _ in range(queries)],
+        [
+            Restriction(
+                np.array(draw(st.lists(st.integers(0, items - 1), max_size=20)), np.int64),
+                draw(st.none() | st.just(rng.random(items) < draw(st.floats(0, 1)))),
+            )
+            for _ in range(queries)
+        ],
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases())
+def test_the_retriever_finds_what_scoring_one_by_one_finds(case: Case) -> None:
+    found = ExactRetriever(case.vectors).search(case.queries, case.counts, case.restrictions)
+    for index, (rows, scores) in enumerate(found):
+        expected = brute_force(case.vectors, case.queries[index], case.counts[index], case.restrictions[index])
+        assert (rows.tolist(), scores.tolist()) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_a_query_finds_the_same_alone_and_in_any_batch(case: Case) -> None:
+    retriever = ExactRetriever(case.vectors)
+    together = retriever.search(case.queries, case.counts, case.restrictions)
+    for index, (rows, scores) in enumerate(together):
+        alone = retriever.search(
+            case.queries[index : index + 1], case.counts[index : index + 1], case.restrictions[index : index + 1]
+        )
+        assert np.array_equal(alone[0].rows, rows)
+        assert np.array_equal(alone[0].scores, scores)
+
+
+@settings(deadline=None)
+@given(cases())
+def test_a_score_does_not_depend_on_the_items_beside_it(case: Case) -> None:
+    query = case.queries[0]
+    together = products(query, case.vectors)
+    assert together.tolist() == [float(products(query, vector[None])[0]) for vector in case.vectors]
+    assert np.array_equal(products(query, case.vectors[::-1]), together[::-1])
+
+
+def test_the_best_come_first_and_of_equals_the_first_row() -> None:
+    rows, scores = search([1, 1], 4)
+    assert rows.tolist() == [2, 0, 1, 3]
+    assert scores.tolist() == [2, 1, 1, 0]
+    assert (rows.dtype, scores.dtype) == (np.int64, np.float32)
+
+
+def test_only_as_many_as_asked_for_are_found() -> None:
+    assert search([1, 1], 2).rows.tolist() == [2, 0]
+
+
+def test_fewer_are_found_where_there_are_fewer() -> None:
+    assert search([1, 1], 1_000).rows.tolist() == [2, 0, 1, 3]
+
+
+def test_the_excluded_are_not_found_and_others_move_up() -> None:
+    assert search([1, 1], 2, Restriction(np.array([2, 1, 2]))).rows.tolist() == [0, 3]
+
+
+def test_only_the_allowed_are_found() -> None:
+    allowed = np.array([True, False, True, False])
+    assert search([0, 1], 3, Restriction(NOTHING, allowed)).rows.tolist() == [2, 0]
+    assert search([0, 1], 3, Restriction(np.array([2]), allowed)).rows.tolist() == [0]
+
+
+def test_where_nothing_may_be_found_nothing_is() -> None:
+    assert search([1, 1], 3, Restriction(np.arange(4))).rows.tolist() == []
+    assert search([1, 1], 3, Restriction(NOTHING, np.zeros(4, np.bool_))).rows.tolist() == []
+
+
+def test_a_search_leaves_the_mask_and_the_vectors_as_they_were() -> None:
+    vectors, allowed = SQUARE.copy(), np.array([True, False, True, True])
+    vectors.flags.writeable = allowed.flags.writeable = False
+    ExactRetriever(vectors).search(SQUARE[:2], [1, 2], [Restriction(np.array([0]), allowed)] * 2)
+    assert np.array_equal(vectors, SQUARE)
+
+
+def test_a_restriction_leaves_the_order_of_the_rows() -> None:
+    restriction = Restriction(np.array([3]), np.array([True, True, False, True]))
+    assert restriction.remaining(np.array([3, 2, 1, 0])).tolist() == [1, 0]
+    assert ALL.remaining(np.array([3, 2, 1, 0])).tolist() == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_best_takes_the_higher_score_and_of_equals_the_lower_row(count: int) -> None:
+    rows, scores = best(np.array([7, 3, 5]), np.array([1, 1, 2], np.float32), count)
+    assert rows.tolist() == [5, 3, 7][:count]
+    assert scores.tolist() == [2, 1, 1][:count]
+
+
+def test_many_items_are_measured_in_blocks() -> None:
+    vectors = np.zeros((200_001, 1), np.float32)
+    vectors[-1] = 3
+    (found,) = ExactRetriever(vectors).search(np.ones((1, 1), np.float32), [2], [ALL])
+    assert found.rows.tolist() == [200_000, 0]
+    assert found.scores.tolist() == [3, 0]
