@@ -1,0 +1,65 @@
+"""Asks a Bascule server for recommendations.
+
+from bascule import Client
+
+with Client("127.0.0.1:50051") as client:
+    print(client.recommend("42", count=10).item_ids)
+"""
+
+from bascule.answers import EmbeddingResult, RankingResult
+from bascule.async_client import AsyncClient
+from bascule.client import Client
+from bascule.errors import (
+    BasculeError,
+    CallCancelledError,
+    DeadlineExceededError,
+    Failure,
+    InternalError,
+    InvalidRequestError,
+    LimitExceededError,
+    NotFoundError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnavailableError,
+    UnimplementedError,
+    Violation,
+)
+from bascule.models import Model, ModelState, ValueKind
+from bascule.query import AnyOf, Cap, FeatureValue, Filter, InRange, NoneOf, Query, RankingOptions
+from bascule.ranking import ItemAttributes, Ranking, RankingPath
+from bascule.requests import QueryLike
+
+__all__ = [
+    "AnyOf",
+    "AsyncClient",
+    "BasculeError",
+    "CallCancelledError",
+    "Cap",
+    "Client",
+    "DeadlineExceededError",
+    "EmbeddingResult",
+    "Failure",
+    "FeatureValue",
+    "Filter",
+    "InRange",
+    "InternalError",
+    "InvalidRequestError",
+    "ItemAttributes",
+    "LimitExceededError",
+    "Model",
+    "ModelState",
+    "NoneOf",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PreconditionError",
+    "Query",
+    "QueryLike",
+    "Ranking",
+    "RankingOptions",
+    "RankingPath",
+    "RankingResult",
+    "UnavailableError",
+    "UnimplementedError",
+    "ValueKind",
+    "Violation",
+]

@@ -1,0 +1,118 @@
+"""From messages to answers. Free of connections: both clients read every response here."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias, TypeVar
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule.errors import BasculeError, Failure, InternalError, error_from_status
+from bascule.query import FeatureValue
+from bascule.ranking import ItemAttributes, Ranking, RankingPath
+from bascule.v1 import recommendation_service_pb2 as pb
+
+RankingResult: TypeAlias = Ranking | BasculeError
+"""What became of one query among several."""
+
+EmbeddingResult: TypeAlias = NDArray[np.float32] | BasculeError
+"""The vector of one query among several, float32 [dimension], or why there is none."""
+
+Answer = TypeVar("Answer")
+
+RANKING_PATHS: dict[pb.RankingPath.ValueType, RankingPath] = {
+    pb.RANKING_PATH_PERSONALISED: RankingPath.PERSONALISED,
+    pb.RANKING_PATH_HISTORY: RankingPath.HISTORY,
+    pb.RANKING_PATH_COLD: RankingPath.COLD,
+    pb.RANKING_PATH_POPULAR: RankingPath.POPULAR,
+    pb.RANKING_PATH_SIMILAR: RankingPath.SIMILAR,
+    pb.RANKING_PATH_VECTOR: RankingPath.VECTOR,
+}
+
+
+def read_ranking(ranking: pb.Ranking, served_by: pb.ModelVersion) -> Ranking:
+    """One ranking, made by ``served_by``."""
+    return Ranking(
+        item_ids=list(ranking.item_ids),
+        scores=np.array(ranking.scores, np.float32),
+        path=RANKING_PATHS.get(ranking.path, RankingPath.UNKNOWN),
+        unknown_item_ids=tuple(ranking.unknown_item_ids),
+        attributes=[_read_attributes(item) for item in ranking.attributes] or None,
+        model=served_by.model,
+        version=served_by.version,
+    )
+
+
+def read_rankings(
+    response: pb.BatchRecommendItemsResponse | pb.StreamRecommendItemsResponse, expected: int
+) -> list[RankingResult]:
+    """A result for each of the ``expected`` queries.
+
+    Raises:
+        InternalError: There are more or fewer.
+    """
+    served_by = response.served_by
+    return _read_results(response.results, lambda result: read_ranking(result.ranking, served_by), expected)
+
+
+def read_scores(response: pb.ScoreItemsResponse, expected: int) -> NDArray[np.float32]:
+    """The scores of the ``expected`` items: float32 [items], NaN where the catalogue does not have the item.
+
+    Raises:
+        InternalError: There are more or fewer.
+    """
+    _check_count(len(response.scores), expected)
+    return np.array(response.scores, np.float32)
+
+
+def read_embeddings(response: pb.EmbedQueriesResponse, expected: int) -> list[EmbeddingResult]:
+    """A result for each of the ``expected`` queries.
+
+    Raises:
+        InternalError: There are more or fewer.
+    """
+    return _read_results(
+        response.results, lambda result: np.array(result.embedding.vector.values, np.float32), expected
+    )
+
+
+def read_feature_value(value: pb.FeatureValue) -> FeatureValue | None:
+    """The value that a message holds; None where it holds none, or one of a kind that this version does not know."""
+    match value.WhichOneof("kind"):
+        case "category":
+            return value.category
+        case "number":
+            return value.number
+        case "categories":
+            return list(value.categories.values)
+        case _:
+            return None
+
+
+def broken_contract(message: str) -> InternalError:
+    """The error for an answer that no server of ours gives."""
+    return InternalError(Failure(grpc.StatusCode.INTERNAL, message))
+
+
+Result = TypeVar("Result", pb.RankingResult, pb.EmbeddingResult)
+
+
+def _read_results(
+    results: Iterable[Result], read: Callable[[Result], Answer], expected: int
+) -> list[Answer | BasculeError]:
+    answers = [
+        error_from_status(result.error) if result.WhichOneof("result") == "error" else read(result)
+        for result in results
+    ]
+    _check_count(len(answers), expected)
+    return answers
+
+
+def _check_count(count: int, expected: int) -> None:
+    if count != expected:
+        raise broken_contract(f"the server gave {count} answers; expected {expected}")
+
+
+def _read_attributes(item: pb.ItemAttributes) -> ItemAttributes:
+    values = {name: read_feature_value(value) for name, value in item.values.items()}
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,246 @@
+"""The client, for an event loop."""
+
+# ruff: noqa: ASYNC109 - a time-out travels to the server as the call's deadline, which no block around it would do
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
+
+import grpc
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule import health, requests
+from bascule.answers import (
+    EmbeddingResult,
+    RankingResult,
+    read_embeddings,
+    read_ranking,
+    read_rankings,
+    read_scores,
+)
+from bascule.async_streaming import recommend_stream
+from bascule.channel import DEFAULT_TARGET, open_async_channel
+from bascule.client import DEFAULT_TIMEOUT
+from bascule.errors import BasculeError, rpc_errors
+from bascule.models import Model, read_model
+from bascule.query import FeatureValue, Query, RankingOptions, VectorValues
+from bascule.ranking import Ranking
+from bascule.requests import QueryLike
+from bascule.standard_protos import health_pb2
+from bascule.v1 import recommendation_service_pb2 as pb
+from bascule.v1.model_service_pb2 import ListModelsRequest
+from bascule.v1.model_service_pb2_grpc import ModelServiceStub
+from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
+from bascule.window import AsyncSource, MessageWindow, Resumption
+
+if TYPE_CHECKING:
+    StreamCall: TypeAlias = grpc.aio.StreamStreamCall[pb.StreamRecommendItemsRequest, pb.StreamRecommendItemsResponse]
+    from bascule.v1.model_service_pb2_grpc import ModelServiceAsyncStub
+    from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceAsyncStub
+
+
+class AsyncClient:
+    """Asks a Bascule server, from any number of tasks of one event loop at once.
+
+    It is ``Client`` with ``await``: the same arguments, answers and errors. It belongs to the event loop in which its
+    first call is made. Use it as an asynchronous context manager, or ``close`` it.
+
+    Args:
+        target: Address and port, such as ``127.0.0.1:50051``, or any name that gRPC resolves. Calls are spread over all
+            addresses of a name.
+        model: The model to ask where a call names none. Empty: the only one that the server has.
+        timeout: How many seconds a call may take, where it does not say so itself; in a stream, each answer.
+        credentials: For an encrypted connection, such as ``grpc.ssl_channel_credentials()`` returns.
+
+    Every method raises ``BasculeError`` for what the server, or the way to it, does wrong, and ``ValueError`` or
+    ``TypeError`` for arguments that cannot be sent.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        model: str = "",
+        timeout: float = DEFAULT_TIMEOUT,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        self._target = target
+        self._model = model
+        self._timeout = timeout
+        self._credentials = credentials
+
+    async def recommend(
+        self,
+        user_id: str = "",
+        *,
+        history: Sequence[str] = (),
+        features: Mapping[str, FeatureValue] | None = None,
+        item_id: str | None = None,
+        vector: VectorValues | None = None,
+        excluded: Sequence[str] = (),
+        candidates: Sequence[str] = (),
+        timeout: float | None = None,
+        **options: Unpack[RankingOptions],
+    ) -> Ranking:
+        """Ranks the catalogue for a user, an item or a vector.
+
+        The arguments are the fields of ``Query``, with ``excluded`` and ``candidates`` for its item ids, and the
+        ``RankingOptions``.
+        """
+        query = Query(user_id, history, features or {}, item_id, vector, excluded, candidates)
+        request = requests.ranking_request(query, **self._with_model(options))
+        with rpc_errors():
+            response = await self._recommendations.RecommendItems(request, timeout=self._seconds(timeout))
+        return read_ranking(response.ranking, response.served_by)
+
+    async def recommend_many(
+        self, queries: Iterable[QueryLike], *, timeout: float | None = None, **options: Unpack[RankingOptions]
+    ) -> list[RankingResult]:
+        """Ranks the catalogue for up to 1,024 queries, all by one version of the model.
+
+        A str is the id of a user. Returns for each query, in their order, its ranking or why it has none.
+        """
+        request = requests.batch_request(queries, **self._with_model(options))
+        if not request.queries:
+            return []
+        with rpc_errors():
+            response = await self._recommendations.BatchRecommendItems(request, timeout=self._seconds(timeout))
+        return read_rankings(response, len(request.queries))
+
+    def stream(
+        self,
+        queries: Iterable[QueryLike] | AsyncIterable[QueryLike],
+        *,
+        queries_per_message: int = 64,
+        window: int = 8,
+        timeout: float | None = None,
+        **options: Unpack[RankingOptions],
+    ) -> AsyncGenerator[RankingResult, None]:
+        """Ranks the catalogue for queries without end.
+
+        As ``Client.stream``, of queries that come from an iterable or an asynchronous iterable. An iterator that is
+        left before its end cancels the call when it is collected, or at once by its ``aclose``.
+        """
+        source = AsyncSource(_query_messages(queries))
+        template = requests.stream_template(**self._with_model(options))
+        messages = MessageWindow(template, queries_per_message, window)
+        return recommend_stream(self._open_stream, source, messages, self._seconds(timeout), Resumption())
+
+    async def score(
+        self,
+        item_ids: Sequence[str],
+        *,
+        user_id: str = "",
+        history: Sequence[str] = (),
+        features: Mapping[str, FeatureValue] | None = None,
+        item_id: str | None = None,
+        vector: VectorValues | None = None,
+        model: str = "",
+        version: int = 0,
+        timeout: float | None = None,
+    ) -> NDArray[np.float32]:
+        """The scores of 1 to 10,000 given items, equal to those that ``recommend`` gives them.
+
+        Returns float32 [items], in the order of ``item_ids``; NaN where the catalogue does not have the item.
+        """
+        query = Query(user_id, history, features or {}, item_id, vector)
+        request = requests.score_request(query, item_ids, model or self._model, version)
+        with rpc_errors():
+            response = await self._recommendations.ScoreItems(request, timeout=self._seconds(timeout))
+        return read_scores(response, len(request.item_ids))
+
+    async def embed(
+        self, queries: Iterable[QueryLike], *, model: str = "", version: int = 0, timeout: float | None = None
+    ) -> list[EmbeddingResult]:
+        """The vectors that the query tower makes of up to 1,024 queries.
+
+        Returns for each query, in their order, float32 [dimension] or why it has none.
+        """
+        request = requests.embed_request(queries, model or self._model, version)
+        if not request.queries:
+            return []
+        with rpc_errors():
+            response = await self._recommendations.EmbedQueries(request, timeout=self._seconds(timeout))
+        return read_embeddings(response, len(request.queries))
+
+    async def models(self, *, timeout: float | None = None) -> list[Model]:
+        """Every version that the server knows, by name and then version."""
+        with rpc_errors():
+            response = await self._models.ListModels(ListModelsRequest(), timeout=self._seconds(timeout))
+        return [read_model(model) for model in response.models]
+
+    async def is_serving(self, *, timeout: float | None = None) -> bool:
+        """Whether the server is there and ready, asked once."""
+        try:
+            with rpc_errors():
+                response = await self._health_check(health_pb2.HealthCheckRequest(), timeout=self._seconds(timeout))
+        except BasculeError as error:
+            if health.means_not_ready(error):
+                return False
+            raise
+        return health.is_serving(response)
+
+    async def wait_ready(self, timeout: float = 30.0) -> None:
+        """Waits until the server is there and ready.
+
+        Raises:
+            DeadlineExceededError: It was not within ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not await self.is_serving(timeout=max(deadline - time.monotonic(), 0.001)):
+            if time.monotonic() + health.POLL_SECONDS > deadline:
+                raise health.not_ready(self._target, timeout)
+            await asyncio.sleep(health.POLL_SECONDS)
+
+    async def close(self) -> None:
+        """Ends the connection, and every call that is still in flight."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _open_stream(self, messages: AsyncIterator[pb.StreamRecommendItemsRequest]) -> "StreamCall":
+        return self._recommendations.StreamRecommendItems(messages)
+
+    # An asynchronous channel belongs to the event loop that runs when it is made, so it is made when it is needed.
+
+    @cached_property
+    def _channel(self) -> grpc.aio.Channel:
+        return open_async_channel(self._target, self._credentials)
+
+    @cached_property
+    def _recommendations(self) -> "RecommendationServiceAsyncStub":
+        return RecommendationServiceStub(self._channel)
+
+    @cached_property
+    def _models(self) -> "ModelServiceAsyncStub":
+        return ModelServiceStub(self._channel)
+
+    @cached_property
+    def _health_check(self) -> Callable[..., Any]:
+        return health.health_check(self._channel)
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else timeout
+
+    def _with_model(self, options: RankingOptions) -> RankingOptions:
+        return {"model": self._model, **options}
+
+
+async def _query_messages(queries: Iterable[QueryLike] | AsyncIterable[QueryLike]) -> AsyncIterator[pb.Query]:
+    if isinstance(queries, AsyncIterable):
+        async for query in queries:
+            yield requests.query_message(query)
+    else:
+        for query in queries:
+            yield requests.query_message(query)

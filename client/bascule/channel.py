@@ -1,0 +1,64 @@
+"""The connection to the servers: what gRPC's core is told, and what it does by itself.
+
+The core repeats a call that found no server able to compute it (UNAVAILABLE): up to four attempts in all, after about
+0.1, 0.3 and 0.9 seconds, within the call's time-out, and fewer once most calls fail. Calls are spread over every
+address that the target's name resolves to. See https://github.com/grpc/proposal/blob/master/A6-client-retries.md.
+"""
+
+import json
+from typing import TypeAlias
+
+import grpc
+import grpc.aio
+
+ChannelOption: TypeAlias = tuple[str, int | str]
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            "name": [{"service": "bascule.v1.RecommendationService"}, {"service": "bascule.v1.ModelService"}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+}
+"""What https://github.com/grpc/grpc/blob/master/doc/service_config.md calls the service config."""
+
+CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
+    # A call is repeated only while its request is kept; by default that ends at 256 KiB, less than a full batch.
+    ("grpc.per_rpc_retry_buffer_size", MAX_RESPONSE_BYTES),
+    # A server that vanished without a word is noticed while a call waits for it. More often, and the server objects.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A server that restarts is found again soon after it is back, and not up to two minutes later.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
+"""The core passes over options that it does not know, also misspelt ones; a test looks for each key in its binary."""
+
+
+def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    """A channel, encrypted where there are credentials. It connects at the first call."""
+    if credentials is None:
+        return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+    return grpc.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+
+
+def open_async_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    """The same for the running event loop, to which the channel belongs."""
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)

@@ -1,0 +1,41 @@
+"""``bascule models``."""
+
+from collections.abc import Mapping
+
+import click
+
+from bascule.cli.options import server_option
+
+
+@click.command()
+@server_option
+def models(server: str) -> None:
+    """List the models that a server has."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from bascule.client import Client
+
+    with Client(server) as client:
+        known = client.models()
+    table = Table(box=None, pad_edge=False)
+    for heading, side in (("model", "left"), ("version", "right"), ("state", "left"), ("items", "right")):
+        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    for heading in ("dimension", "features", "attributes", "metrics"):
+        table.add_column(heading, overflow="fold")
+    for model in known:
+        table.add_row(
+            model.name,
+            str(model.version),
+            str(model.state) if model.error is None else f"{model.state}: {model.error}",
+            f"{model.item_count:,}",
+            str(model.dimension),
+            _listed(model.features),
+            _listed(model.attributes),
+            ", ".join(f"{name} {value:.4g}" for name, value in sorted(model.metrics.items())),
+        )
+    Console().print(table, markup=False) if known else click.echo("no models")
+
+
+def _listed(kinds: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in sorted(kinds.items()))

@@ -1,0 +1,130 @@
+"""``bascule score``."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bascule.cli.options import count_option, model_option, server_option
+
+if TYPE_CHECKING:
+    from bascule.cli.output_file import OutputFile
+    from bascule.client import Client
+    from bascule.models import Model, ValueKind
+    from bascule.query import Query
+
+
+@click.command()
+@click.argument("users", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file to write.")
+@count_option
+@model_option
+@server_option
+def score(users: Path, out: Path, count: int, model: str, server: str) -> None:
+    """Recommend items to every user of the file USERS.
+
+    Both files are Parquet, CSV or JSON lines, by their suffix: .parquet, .csv or .jsonl. USERS has a column user_id; a
+    column history (item ids, oldest first) and columns named as features of the model are read too. In CSV the
+    values of a list stand in one cell, separated by |.
+
+    The output has the columns user_id, item_ids, scores and path, and a row for each row of the input. Rows that fail
+    are listed with their reason in OUT.failed.jsonl, and the exit status is 1.
+    """
+    from bascule.cli import CommandFailed
+    from bascule.cli.input_rows import InputError
+    from bascule.client import Client
+
+    try:
+        with Client(server, model=model) as client:
+            failed_count = _score_file(users, out, client, model, count)
+    except (InputError, OSError) as error:
+        raise CommandFailed(str(error)) from error
+    raise click.exceptions.Exit(1 if failed_count else 0)
+
+
+def _score_file(users: Path, out: Path, client: "Client", model: str, count: int) -> int:
+    """Writes the output, and returns how many rows failed."""
+    from bascule.cli.failed_rows import FailedRows
+    from bascule.cli.input_rows import format_of
+    from bascule.cli.output_file import ranking_row
+    from bascule.cli.progress import row_progress
+    from bascule.errors import BasculeError
+
+    input_format = format_of(users)
+    features = _declared_features(client.models(), model)
+    _check_columns(users, input_format.column_names(users), features)
+    with ExitStack() as stack:
+        output = stack.enter_context(_open_output(users, out))
+        failed_rows = FailedRows(out, stack)
+        progress = stack.enter_context(row_progress())
+        task = progress.add_task("", total=input_format.count_rows(users))
+        asked = Asked(input_format.read_rows(users), features)
+        row_number = 0
+        for row_number, result in enumerate(client.stream(asked, count=count), start=1):
+            user_id = asked.user_ids.popleft()
+            output.write(ranking_row(user_id, result))
+            if isinstance(result, BasculeError):
+                failed_rows.write(row_number, user_id, result)
+            progress.advance(task)
+        progress.update(task, total=row_number)
+    failed_rows.remove_stale()
+    click.echo(f"{out}: {row_number:,} rows")
+    if failed_rows.count:
+        click.echo(f"{failed_rows.count:,} of them failed; {failed_rows.path} says why", err=True)
+    return failed_rows.count
+
+
+class Asked:
+    """The queries of the rows, and whose they are: the ids of the users whose answers are still to come, in order."""
+
+    def __init__(self, rows: Iterator[Mapping[str, object]], features: Mapping[str, "ValueKind"]) -> None:
+        self.user_ids: deque[str] = deque()
+        self._rows = rows
+        self._features = features
+
+    def __iter__(self) -> Iterator["Query"]:
+        from bascule.cli.row_query import query_of
+
+        for row in self._rows:
+            query = query_of(row, self._features)
+            self.user_ids.append(query.user_id)
+            yield query
+
+
+def _declared_features(models: Sequence["Model"], name: str) -> Mapping[str, "ValueKind"]:
+    """The features of the newest version that serves."""
+    from bascule.cli import CommandFailed
+
+    serving = [model for model in models if model.state == "serving"]
+    names = sorted({model.name for model in serving})
+    chosen = [model for model in serving if name in ("", model.name)]
+    if not chosen:
+        wanted = f"no model {name!r} that is ready" if name else "no model that is ready"
+        raise CommandFailed(f"the server has {wanted}; ready are: {', '.join(names) or 'none'}")
+    if not name and len(names) > 1:
+        raise CommandFailed(f"the server has several models; choose one of {', '.join(names)} with --model")
+    return max(chosen, key=lambda model: model.version).features
+
+
+def _check_columns(users: Path, columns: Sequence[str], features: Mapping[str, "ValueKind"]) -> None:
+    from bascule.cli.input_rows import InputError
+
+    if "user_id" not in columns:
+        raise InputError(f"{users}: no column user_id; there are: {', '.join(columns) or 'none'}")
+    ignored = [column for column in columns if column not in {"user_id", "history", *features}]
+    if ignored:
+        click.echo(f"not read, since the model has no such features: {', '.join(ignored)}", err=True)
+
+
+def _open_output(users: Path, out: Path) -> "OutputFile":
+    from bascule.cli import CommandFailed
+    from bascule.cli.output_file import OUTPUT_FILES
+
+    if out.exists() and out.samefile(users):
+        raise CommandFailed(f"{out} is the input itself; choose another file for --out")
+    if out.suffix.lower() not in OUTPUT_FILES:
+        raise click.UsageError(f"{out}: expected a file that ends in {', '.join(OUTPUT_FILES)}")
+    return OUTPUT_FILES[out.suffix.lower()](out)

@@ -1,0 +1,115 @@
+"""What to recommend for, and how: the values that go into a request."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+FeatureValue: TypeAlias = str | int | float | Sequence[str]
+"""The value of a feature or an attribute: a category, a number, or several categories."""
+
+VectorValues: TypeAlias = Sequence[float] | NDArray[np.floating]
+"""The components of a vector: as many as the model's dimension, finite; sent as float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Whom or what to answer for: a user, or an item, or a vector.
+
+    A user may be known by id, by history, by features, or by any of them together. With none of them the most popular
+    items are ranked.
+
+    Raises:
+        ValueError: It is about more than one of them.
+    """
+
+    user_id: str = ""
+    history: Sequence[str] = ()
+    """Ids of the items that the user interacted with, oldest first. At most 10,000."""
+    features: Mapping[str, FeatureValue] = field(default_factory=dict)
+    """Values of the features that the model declares, by name. ``Client.models`` lists them."""
+    item_id: str | None = None
+    """Ranks the items similar to this one."""
+    vector: VectorValues | None = None
+    """float [dimension], such as ``Client.embed`` returns."""
+    excluded_item_ids: Sequence[str] = ()
+    """Items that must not be recommended. At most 10,000."""
+    candidate_item_ids: Sequence[str] = ()
+    """Where not empty, only these items may be recommended. At most 10,000."""
+
+    def __post_init__(self) -> None:
+        subjects = {
+            "a user": bool(self.user_id or self.history or self.features),
+            "an item": self.item_id is not None,
+            "a vector": self.vector is not None,
+        }
+        given = [name for name, is_given in subjects.items() if is_given]
+        if len(given) > 1:
+            raise ValueError(f"a query is about a user, an item or a vector; got {' and '.join(given)}")
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Items of which at least one value of ``attribute`` is among ``values``."""
+
+    attribute: str
+    values: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NoneOf:
+    """Items of which no value of ``attribute`` is among ``values``; those without the attribute too."""
+
+    attribute: str
+    values: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class InRange:
+    """Items of which ``attribute`` lies from ``min`` to ``max``, both included.
+
+    Raises:
+        ValueError: Neither end is given.
+    """
+
+    attribute: str
+    min: float | None = None
+    max: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min is None and self.max is None:
+            raise ValueError(f"a range of {self.attribute!r} needs min, max or both; got neither")
+
+
+Filter: TypeAlias = AnyOf | NoneOf | InRange
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """At most ``max_count`` items, 1 or more, that share a value of ``attribute``."""
+
+    attribute: str
+    max_count: int
+
+
+class RankingOptions(TypedDict, total=False):
+    """How to rank, and by which model. The keywords of every method that ranks."""
+
+    count: int
+    """How many items: 10 where not given, at least 1; above 1,000 is taken as 1,000."""
+    exclude_history: bool
+    """Whether items in the query's history stay out of its ranking: True where not given."""
+    filters: Sequence[Filter]
+    """Restrictions on the items' attributes; an item must satisfy all of them. At most 32."""
+    cap: Cap | None
+    """At most so many items with the same value of one attribute."""
+    min_score: float | None
+    """Items with a lower score stay out."""
+    attributes: Sequence[str]
+    """Names of the attributes to return with each item. At most 32."""
+    model: str
+    """The model's name; the client's own where not given."""
+    version: int
+    """Its version; 0, where not given, is the newest that serves."""

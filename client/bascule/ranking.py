@@ -1,0 +1,52 @@
+"""What comes back: a ranking."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule.query import FeatureValue
+
+ItemAttributes: TypeAlias = Mapping[str, FeatureValue]
+"""The attributes of one item, by name. One that the item lacks is absent."""
+
+
+class RankingPath(StrEnum):
+    """How a ranking was made. Scores of different paths cannot be compared."""
+
+    PERSONALISED = "personalised"
+    """By the query tower, for a user whom the model knows."""
+    HISTORY = "history"
+    """By the query tower, from the history of a user whom the model does not know."""
+    COLD = "cold"
+    """By the query tower, from features alone."""
+    POPULAR = "popular"
+    """Nothing about the query was known. The score is the item's share of all interactions, from 0 to 1."""
+    SIMILAR = "similar"
+    """Items similar to an item. The score is a cosine, from -1 to 1."""
+    VECTOR = "vector"
+    """For the vector that the caller gave."""
+    UNKNOWN = "unknown"
+    """In a way that this version of the client does not know."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """The best items for one query."""
+
+    item_ids: list[str]
+    """Best first; at equal scores in the order of the catalogue."""
+    scores: NDArray[np.float32]
+    """float32 [items], parallel to ``item_ids``. Higher is better."""
+    path: RankingPath = RankingPath.UNKNOWN
+    unknown_item_ids: tuple[str, ...] = ()
+    """Ids of the query that the catalogue does not have: the first 100 distinct ones."""
+    attributes: list[ItemAttributes] | None = None
+    """Parallel to ``item_ids``; None where none were asked for, or nothing was ranked."""
+    model: str = ""
+    """The model that ranked."""
+    version: int = 0
+    """Its version."""

@@ -1,0 +1,153 @@
+"""From queries and options to messages. Free of connections: both clients build every request here."""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias, Unpack
+
+import numpy as np
+
+from bascule.query import AnyOf, Cap, FeatureValue, Filter, InRange, NoneOf, Query, RankingOptions
+from bascule.v1 import recommendation_service_pb2 as pb
+
+MAX_QUERIES = 1_024
+"""Queries that one message may hold."""
+
+QueryLike: TypeAlias = Query | str
+"""A query; a str is the id of a user."""
+
+
+def ranking_request(query: QueryLike, **options: Unpack[RankingOptions]) -> pb.RecommendItemsRequest:
+    """The request for one ranking."""
+    return pb.RecommendItemsRequest(
+        model=_selector(options), query=query_message(query), options=_ranking_options(options)
+    )
+
+
+def batch_request(queries: Iterable[QueryLike], **options: Unpack[RankingOptions]) -> pb.BatchRecommendItemsRequest:
+    """The request for several rankings.
+
+    Raises:
+        ValueError: There are more than 1,024 queries.
+    """
+    return pb.BatchRecommendItemsRequest(
+        model=_selector(options), queries=_query_messages(queries), options=_ranking_options(options)
+    )
+
+
+def stream_request(
+    sequence_id: int, queries: Sequence[pb.Query], template: pb.StreamRecommendItemsRequest
+) -> pb.StreamRecommendItemsRequest:
+    """One message of a stream: the queries, and what ``stream_template`` made of the options."""
+    request = pb.StreamRecommendItemsRequest(sequence_id=sequence_id, queries=queries)
+    request.MergeFrom(template)
+    return request
+
+
+def stream_template(**options: Unpack[RankingOptions]) -> pb.StreamRecommendItemsRequest:
+    """What all messages of a stream have in common."""
+    return pb.StreamRecommendItemsRequest(model=_selector(options), options=_ranking_options(options))
+
+
+def score_request(query: QueryLike, item_ids: Sequence[str], model: str, version: int) -> pb.ScoreItemsRequest:
+    """The request for the scores of given items."""
+    return pb.ScoreItemsRequest(
+        model=pb.ModelSelector(model=model, version=version),
+        query=query_message(query),
+        item_ids=_strings(item_ids, "item_ids"),
+    )
+
+
+def embed_request(queries: Iterable[QueryLike], model: str, version: int) -> pb.EmbedQueriesRequest:
+    """The request for query vectors.
+
+    Raises:
+        ValueError: There are more than 1,024 queries.
+    """
+    selector = pb.ModelSelector(model=model, version=version)
+    return pb.EmbedQueriesRequest(model=selector, queries=_query_messages(queries))
+
+
+def query_message(query: QueryLike) -> pb.Query:
+    """The message of a query."""
+    if isinstance(query, str):
+        return pb.Query(user=pb.User(user_id=query))
+    message = pb.Query(
+        excluded_item_ids=_strings(query.excluded_item_ids, "excluded_item_ids"),
+        candidate_item_ids=_strings(query.candidate_item_ids, "candidate_item_ids"),
+    )
+    if query.item_id is not None:
+        message.item_id = query.item_id
+    elif query.vector is not None:
+        message.vector.values.extend(np.asarray(query.vector, np.float32).tolist())
+        message.vector.SetInParent()
+    else:
+        features = {name: feature_message(value) for name, value in query.features.items()}
+        user = pb.User(user_id=query.user_id, history=_strings(query.history, "history"), features=features)
+        message.user.CopyFrom(user)
+    return message
+
+
+def feature_message(value: FeatureValue) -> pb.FeatureValue:
+    """The message of a feature's or an attribute's value."""
+    if isinstance(value, str):
+        return pb.FeatureValue(category=value)
+    if isinstance(value, int | float | np.number):
+        return pb.FeatureValue(number=float(value))
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return pb.FeatureValue(categories=pb.Categories(values=value))
+    raise TypeError(f"the value of a feature is a str, a number or a sequence of str; got {type(value).__name__}")
+
+
+def _query_messages(queries: Iterable[QueryLike]) -> list[pb.Query]:
+    if isinstance(queries, str):
+        raise TypeError(f"queries is a sequence of queries; got one str, {queries!r}")
+    messages = [query_message(query) for query in queries]
+    if len(messages) > MAX_QUERIES:
+        raise ValueError(f"one call takes up to {MAX_QUERIES:,} queries; got {len(messages):,}: use stream instead")
+    return messages
+
+
+def _selector(options: RankingOptions) -> pb.ModelSelector:
+    return pb.ModelSelector(model=options.get("model", ""), version=options.get("version", 0))
+
+
+def _ranking_options(options: RankingOptions) -> pb.RankingOptions:
+    unknown = options.keys() - RankingOptions.__optional_keys__
+    if unknown:
+        known = ", ".join(sorted(RankingOptions.__optional_keys__))
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}; there are {known}")
+    count = options.get("count", 10)
+    if count < 1:
+        raise ValueError(f"count is at least 1; got {count}")
+    cap = options.get("cap")
+    return pb.RankingOptions(
+        # The wire has 32 bits, and the server takes anything above 1,000 as 1,000.
+        item_count=min(count, 2**31 - 1),
+        exclude_history=options.get("exclude_history", True),
+        filters=[_filter_message(each) for each in options.get("filters", ())],
+        cap=None if cap is None else _cap_message(cap),
+        min_score=options.get("min_score"),
+        attributes=_strings(options.get("attributes", ()), "attributes"),
+    )
+
+
+def _filter_message(restriction: Filter) -> pb.AttributeFilter:
+    message = pb.AttributeFilter(attribute=restriction.attribute)
+    match restriction:
+        case AnyOf(values=values):
+            message.any_of.CopyFrom(pb.Categories(values=_strings(values, "values")))
+        case NoneOf(values=values):
+            message.none_of.CopyFrom(pb.Categories(values=_strings(values, "values")))
+        case InRange(min=low, max=high):
+            message.range.CopyFrom(pb.NumberRange(min=low, max=high))
+    return message
+
+
+def _cap_message(cap: Cap) -> pb.AttributeCap:
+    return pb.AttributeCap(attribute=cap.attribute, max_count=cap.max_count)
+
+
+def _strings(values: Iterable[str], name: str) -> Iterable[str]:
+    """The values, unless they are one str, whose letters would pass for ids."""
+    if isinstance(values, str):
+        raise TypeError(f"{name} is a sequence of str; got one str, {values!r}")
+    return values
