@@ -50,8 +50,8 @@ class TestItemKnn:
         assert ItemKnn.fit(BASKETS, 4, recency=0.5).scores(histories([], [1])).tolist()[0] == [0, 0, 0, 0]
 
     def test_the_name_tells_the_settings(self) -> None:
-        assert ItemKnn.fit(BASKETS, 4, 20).name == "item-kNN, k = 20"
-        assert ItemKnn.fit(BASKETS, 4, 20, 0.7).name == "recent item-kNN, k = 20, recency 0.7"
+        assert ItemKnn.fit(BASKETS, 4, 20).settings == "k = 20"
+        assert ItemKnn.fit(BASKETS, 4, 20, 0.7).settings == "k = 20, recency 0.7"
 
 
 class TestEase:

@@ -36,12 +36,12 @@ def interactions(*pairs: str) -> pl.DataFrame:
 class TestCases:
     def test_relevant_is_what_is_new_to_the_user(self) -> None:
         cases = cases_of(interactions("Aa", "Ab", "Ba"), interactions("Ab", "Ac", "Bb"), ["a", "b", "c"])
-        assert [query.user_id for query in cases.queries] == ["A", "B"]
+        assert [query.history for query in cases.queries] == [("a", "b"), ("a",)]
         assert [rows.tolist() for rows in cases.relevant] == [[2], [1]]
 
     def test_a_user_to_whom_nothing_is_new_is_no_case(self) -> None:
         cases = cases_of(interactions("Aa", "Ba"), interactions("Aa", "Bb"), ["a", "b"])
-        assert [query.user_id for query in cases.queries] == ["B"]
+        assert [rows.tolist() for rows in cases.relevant] == [[1]]
 
     def test_an_item_is_relevant_once_however_often_it_comes(self) -> None:
         cases = cases_of(interactions("Aa"), interactions("Ab", "Ab", "Ac"), ["a", "b", "c"])
@@ -56,10 +56,14 @@ class TestCases:
             interactions("Ab", "Aa", "Ab"), interactions("Ac", "Bc"), ["a", "b", "c"], {"A": {"country": "NZ"}}
         )
         assert cases.queries == [
-            Query(user_id="A", history=("b", "a", "b"), features={"country": "NZ"}),
-            Query(user_id="B"),
+            Query(history=("b", "a", "b"), features={"country": "NZ"}),
+            Query(),
         ]
         assert [rows.tolist() for rows in cases.histories] == [[1, 0, 1], []]
+
+    def test_no_query_says_who_asks_since_the_artifact_knows_what_they_did_next(self) -> None:
+        cases = cases_of(interactions("Aa"), interactions("Ab"), ["a", "b"])
+        assert [query.user_id for query in cases.queries] == [""]
 
     def test_nothing_to_predict_is_an_error(self) -> None:
         with pytest.raises(ValueError, match="none of the 1 interactions"):
@@ -76,6 +80,10 @@ class LastItem:
     def vectors(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         vectors: NDArray[np.float32] = self.item_vectors[inputs[HISTORY][:, -1] - 1]
         return vectors
+
+    @property
+    def settings(self) -> str:
+        return ""
 
     def scores(self, histories: Histories) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = (

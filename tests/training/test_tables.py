@@ -57,6 +57,15 @@ def test_tsv_and_parquet_give_what_csv_gives(tmp_path: Path) -> None:
     assert read_interactions(parquet).equals(from_csv)
 
 
+def test_a_quotation_mark_in_tsv_is_a_character_like_any_other(tmp_path: Path) -> None:
+    items = read_items(written(tmp_path / "items.tsv", 'item_id\ttitle\na\t"Boot" Das\nb\tNo "end\n'))
+    assert items["title"].to_list() == ['"Boot" Das', 'No "end']
+
+
+def test_an_empty_name_of_a_column_means_that_there_is_none() -> None:
+    assert InteractionColumns(time="", value="") == InteractionColumns(time=None, value=None)
+
+
 def test_columns_are_found_by_the_names_given(tmp_path: Path) -> None:
     path = log_file(tmp_path, "9,x,a,4.5", header="at,what,who,stars")
     columns = InteractionColumns(user="who", item="what", time="at", value="stars")

@@ -89,9 +89,9 @@ def golden_queries(contents: Contents, cases: Cases, vectors: NDArray[np.float32
 
 def _write_items(path: Path, dataset: Dataset) -> None:
     counts = dataset.splits.train.group_by("item_id").len("popularity")
-    dataset.items.join(counts, on="item_id", how="left", maintain_order="left").with_columns(
-        pl.col("popularity").fill_null(0).cast(pl.Int64)
-    ).write_parquet(path)
+    dataset.items.drop("popularity", strict=False).join(
+        counts, on="item_id", how="left", maintain_order="left"
+    ).with_columns(pl.col("popularity").fill_null(0).cast(pl.Int64)).write_parquet(path)
 
 
 def _write_users(path: Path, contents: Contents) -> None:
@@ -127,6 +127,8 @@ def _variables(tower: keras.Model) -> list[tf.Variable]:
 def _attribute_kind(items: pl.DataFrame, name: str) -> AttributeKind.ValueType:
     if name not in items.columns:
         raise DataError(f"the attribute {name!r} is no column of the items; there are {', '.join(items.columns)}")
+    if name == "popularity":
+        raise DataError("the attribute 'popularity' has the name of the count that training makes; rename the column")
     dtype = items[name].dtype
     if dtype.is_numeric():
         return AttributeKind.ATTRIBUTE_KIND_NUMERIC

@@ -44,6 +44,11 @@ class Popularity:
         """See ``Baseline``."""
         return "popularity"
 
+    @property
+    def settings(self) -> str:
+        """See ``Baseline``."""
+        return ""
+
     @classmethod
     def fit(cls, train: Histories, item_count: int) -> Self:
         """Counts the interactions with each item."""
@@ -72,8 +77,13 @@ class ItemKnn:
     @property
     def name(self) -> str:
         """See ``Baseline``."""
-        name = f"item-kNN, k = {self.neighbour_count}"
-        return name if self.recency == 1.0 else f"recent {name}, recency {self.recency:g}"
+        return "item-kNN" if self.recency == 1.0 else "recent item-kNN"
+
+    @property
+    def settings(self) -> str:
+        """See ``Baseline``."""
+        neighbours = f"k = {self.neighbour_count}"
+        return neighbours if self.recency == 1.0 else f"{neighbours}, recency {self.recency:g}"
 
     @classmethod
     def fit(cls, train: Histories, item_count: int, neighbour_count: int = 100, recency: float = 1.0) -> Self:
@@ -115,7 +125,12 @@ class Ease:
     @property
     def name(self) -> str:
         """See ``Baseline``."""
-        return f"EASE, λ = {self.penalty:g}"
+        return "EASE"
+
+    @property
+    def settings(self) -> str:
+        """See ``Baseline``."""
+        return f"λ = {self.penalty:g}"
 
     @classmethod
     def fit(cls, train: Histories, item_count: int, penalty: float = 300.0) -> Self:

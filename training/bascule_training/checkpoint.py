@@ -1,6 +1,7 @@
 """Saves and restores a training run between epochs: one file, replaced whole."""
 
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,11 @@ from numpy.typing import NDArray
 
 
 class CheckpointError(Exception):
-    """The file is no checkpoint of this run."""
+    """The file is no checkpoint of this run, or cannot be written."""
+
+
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, TypeError, zipfile.BadZipFile)
+"""What reading a damaged file may raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +39,21 @@ def save(path: Path, run: str, progress: Progress, variables: Sequence[NDArray[A
         run: tells runs apart, so that one is not continued as another.
         progress: how far it has come.
         variables: the state now.
+
+    Raises:
+        CheckpointError: it cannot be written there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".staged.npz")
-    arrays = {f"now_{index}": array for index, array in enumerate(variables)}
+    arrays = {
+        "run": np.array(run),
+        "counts": np.array([progress.epoch, progress.best_epoch, len(variables), len(progress.best)]),
+        "best_quality": np.array(progress.best_quality),
+    }
+    arrays |= {f"now_{index}": array for index, array in enumerate(variables)}
     arrays |= {f"best_{index}": array for index, array in enumerate(progress.best)}
-    with staged.open("wb") as file:
-        np.savez(
-            file,
-            run=np.array(run),
-            counts=np.array([progress.epoch, progress.best_epoch]),
-            best_quality=np.array(progress.best_quality),
-            **arrays,  # type: ignore[arg-type]  # taken for the keyword `allow_pickle`
-        )
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
+    try:
+        _replace(path, arrays)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def restore(path: Path, run: str) -> tuple[Progress, list[NDArray[Any]]] | None:
@@ -61,13 +65,13 @@ def restore(path: Path, run: str) -> tuple[Progress, list[NDArray[Any]]] | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = str(arrays["run"])
-            epoch, best_epoch = arrays["counts"].tolist()
-            best = _numbered(arrays, "best")
+            epoch, best_epoch, variable_count, best_count = arrays["counts"].tolist()
+            best = _numbered(arrays, "best", best_count)
             progress = Progress(epoch, best_epoch, float(arrays["best_quality"]), best)
-            variables = _numbered(arrays, "now")
-    except (OSError, ValueError, KeyError, EOFError) as error:
+            variables = _numbered(arrays, "now", variable_count)
+    except _DAMAGE as error:
         raise CheckpointError(f"{path}: damaged: {error}; remove it and train from the start") from error
     if found != run:
         raise CheckpointError(
@@ -76,6 +80,15 @@ def restore(path: Path, run: str) -> tuple[Progress, list[NDArray[Any]]] | None:
     return progress, variables
 
 
-def _numbered(arrays: Mapping[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:
-    count = sum(key.startswith(f"{name}_") for key in arrays if key != "best_quality")
+def _replace(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(".staged.npz")
+    with staged.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # taken for the keyword `allow_pickle`
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
+
+
+def _numbered(arrays: Mapping[str, NDArray[Any]], name: str, count: int) -> list[NDArray[Any]]:
     return [arrays[f"{name}_{index}"] for index in range(count)]

@@ -3,17 +3,22 @@
 ConfigError   what is wrong, naming the field and the value
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from bascule_server.artifact import is_model_name
 from bascule_server.encoder import HISTORY
 from bascule_training.splits import Given, LeaveOneOut, Split
 from bascule_training.tables import InteractionColumns
+
+
+_TENSOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_SETTING_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 class ConfigError(Exception):
@@ -42,7 +47,27 @@ class FeatureConfig(Section):
     def _is_free(cls, name: str) -> str:
         if name == HISTORY:
             raise ValueError("'history' is the name of the user's history; give the column another name")
+        # The exported towers have an argument of this name, beside Python's own "self".
+        if not _TENSOR_NAME.fullmatch(name) or name == "self":
+            raise ValueError(
+                "expected letters, digits and '_', beginning with a letter, and not 'self'; rename the column"
+            )
         return name
+
+
+def _distinct_features(features: tuple[FeatureConfig, ...]) -> tuple[FeatureConfig, ...]:
+    _distinct(tuple(feature.name for feature in features))
+    return features
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise ValueError(f"{name!r} twice; expected each column once")
+    return names
+
+
+Features = Annotated[tuple[FeatureConfig, ...], AfterValidator(_distinct_features)]
 
 
 class DataConfig(Section):
@@ -64,7 +89,7 @@ class QueryConfig(Section):
 
     history_length: int = Field(default=50, ge=1, le=1_000)
     """How many items of a history are read: the newest."""
-    features: tuple[FeatureConfig, ...] = ()
+    features: Features = ()
     publish_users: bool = True
     """Whether the artifact holds users' histories and features, so that a user's id alone gets a personal answer."""
 
@@ -72,8 +97,8 @@ class QueryConfig(Section):
 class ItemConfig(Section):
     """What the item tower reads, and which columns of the items can be filtered on, capped and returned."""
 
-    features: tuple[FeatureConfig, ...] = ()
-    attributes: tuple[str, ...] = ()
+    features: Features = ()
+    attributes: Annotated[tuple[str, ...], AfterValidator(_distinct)] = ()
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
     """How often training hides an item's id from its tower, so that the features alone can place a new item. Used only
     where there are item features."""
@@ -101,6 +126,14 @@ class FitConfig(Section):
     negatives: Literal["auto", "full"] | PositiveInt = "auto"
     """``full``: the softmax runs over the whole catalogue. A number: over that many items, drawn evenly. ``auto``: full
     up to 50,000 items, else 2,048."""
+
+    @field_validator("negatives", mode="before")
+    @classmethod
+    def _is_word_or_number(cls, negatives: object) -> object:
+        # A union would complain of its first member alone.
+        if negatives in ("auto", "full") or (type(negatives) is int and negatives >= 1):
+            return negatives
+        raise ValueError("expected 'auto', 'full' or a number of at least 1")
 
 
 class TrainingConfig(Section):
@@ -135,7 +168,7 @@ def load_config(path: Path, settings: Sequence[Setting] = ()) -> TrainingConfig:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     for setting in settings:
         _replace(values, setting)
@@ -148,7 +181,7 @@ def load_config(path: Path, settings: Sequence[Setting] = ()) -> TrainingConfig:
 
 def _replace(values: dict[str, Any], setting: Setting) -> None:
     key, separator, text = setting.partition("=")
-    if not separator or not key:
+    if not separator or not _SETTING_KEY.fullmatch(key):
         raise ConfigError(f"--set got {setting!r}; expected key=value, such as fit.epochs=3")
     *parents, name = key.split(".")
     for parent in parents:
@@ -161,7 +194,7 @@ def _replace(values: dict[str, Any], setting: Setting) -> None:
 def _toml_value(text: str) -> Any:  # noqa: ANN401 - whatever TOML can say
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return text
 
 
@@ -169,7 +202,7 @@ def _first(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
     got = "" if isinstance(problem["input"], Mapping) else f" (got {problem['input']!r})"
-    return f"{field}: {problem['msg']}{got}"
+    return f"{field}: {problem['msg'].removeprefix('Value error, ')}{got}"
 
 
 def _beside(config: TrainingConfig, folder: Path) -> TrainingConfig:

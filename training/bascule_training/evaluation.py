@@ -6,7 +6,7 @@ server's own scorer, with queries like those of a caller, so that what is evalua
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -39,7 +39,11 @@ class Baseline(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in tables, with the settings it was fitted with."""
+        """Its name in tables."""
+
+    @property
+    def settings(self) -> str:
+        """What it was fitted with; empty where there is nothing to set."""
 
     def scores(self, histories: Histories) -> NDArray[np.float32]:
         """float32 [users, items], higher is better, finite."""
@@ -50,7 +54,7 @@ class Cases:
     """What is asked, and what would be a good answer; one case a user."""
 
     queries: Sequence[Query]
-    """The user's id, history and features."""
+    """The user's history and features. Without the id, since the artifact knows by it what the user did afterwards."""
     histories: Histories
     """The rows of the query's history, which are never recommended."""
     relevant: Histories
@@ -88,7 +92,7 @@ def cases_of(
     histories = of_users(before, user_ids, rows)
     relevant = of_users(new, user_ids, dict.fromkeys(new["item_id"], UNKNOWN_ROW) | rows)
     queries = [
-        Query(user_id, tuple(item_ids[row] for row in history), (features or {}).get(user_id, {}))
+        Query(history=tuple(item_ids[row] for row in history), features=(features or {}).get(user_id, {}))
         for user_id, history in zip(user_ids, histories, strict=True)
     ]
     return Cases(queries, histories, relevant, item_ids)
@@ -109,6 +113,8 @@ class Evaluation:
     """How many of these the catalogue does not have. They count as misses."""
     seconds: float
     """How long evaluating took."""
+    settings: str = ""
+    """What a baseline was fitted with."""
 
     @property
     def case_count(self) -> int:
@@ -129,7 +135,8 @@ def evaluate_scorer(
 
 def evaluate_baseline(baseline: Baseline, cases: Cases, progress: Progress | None = None) -> Evaluation:
     """Evaluates a baseline that was fitted on the catalogue of the cases."""
-    return _evaluate(baseline.name, cases, _blocks_of_baseline(baseline, cases), progress)
+    evaluation = _evaluate(baseline.name, cases, _blocks_of_baseline(baseline, cases), progress)
+    return replace(evaluation, settings=baseline.settings)
 
 
 class _Block(NamedTuple):
@@ -204,6 +211,7 @@ def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
     caption = f"{first.case_count:,} users, {first.relevant_count:,} items to find"
     if first.unknown_count:
         caption += f", {first.unknown_count:,} of them not in the catalogue and so missed by all"
+    caption = "\n".join([caption, *(f"{each.name}: {each.settings}" for each in evaluations if each.settings)])
     table = Table("", caption=caption)
     for evaluation in evaluations:
         table.add_column(evaluation.name, justify="right")

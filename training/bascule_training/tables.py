@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _SUFFIXES = (*_SEPARATORS, ".parquet")
@@ -35,10 +35,15 @@ class InteractionColumns(BaseModel):
 
     user: str = Field(default="user_id", min_length=1)
     item: str = Field(default="item_id", min_length=1)
-    time: str | None = Field(default="time", min_length=1)
-    """None: the data has no time, and its rows are taken to be in time order."""
-    value: str | None = Field(default=None, min_length=1)
+    time: str | None = "time"
+    """None, or "" since TOML has no null: the data has no time, and its rows are taken to be in time order."""
+    value: str | None = None
     """How much the user liked the item, such as a rating."""
+
+    @field_validator("time", "value")
+    @classmethod
+    def _empty_is_none(cls, name: str | None) -> str | None:
+        return name or None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -252,6 +257,7 @@ def _scan(path: Path, strings: tuple[str, ...]) -> pl.LazyFrame:
         path,
         glob=False,
         separator=_SEPARATORS[path.suffix.lower()],
+        quote_char=None if path.suffix.lower() == ".tsv" else '"',
         schema_overrides=dict.fromkeys(strings, pl.String),
         infer_schema_length=None,
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bascule.v1.artifact_pb2 import Manifest, TrainingData
+from bascule.v1.artifact_pb2 import Attribute, Manifest, TrainingData
 from bascule_server import artifact
 from bascule_server.encoder import FeaturesEncoder, QueryEncoder
 from bascule_server.servable import load_servable
@@ -56,6 +56,7 @@ class Prepared(NamedTuple):
     dataset: Dataset
     query: Declared
     item: Declared
+    attributes: list[Attribute]
     encoder: QueryEncoder
     validation: Cases
     test: Cases
@@ -110,6 +111,7 @@ def prepare(config: TrainingConfig) -> Prepared:
         dataset,
         query,
         declare(config.item.features, dataset.items, "item"),
+        declare_attributes(dataset.items, config.item.attributes),
         QueryEncoder(query.features, query.vocabularies),
         cases(dataset, splits.train, splits.validation, names),
         cases(dataset, dataset.before_test(), splits.test, names),
@@ -132,7 +134,7 @@ def _fit(
     length = config.query.history_length
     steps = config.fit.epochs * batch_count(histories, length, config.fit.rows_per_batch)
     model = TwoTowerModel(config, inputs, steps)
-    identity = _identity(config, dataset)
+    identity = _identity(config, dataset, inputs)
     run = Run(model, histories, prepared.validation, prepared.encoder, length, config.seed, checkpoint, identity)
     observe(Stage("fitting", examples=len(histories.item_rows)))
     for event in fit(run, config.fit, resume=resume):
@@ -170,7 +172,7 @@ def _manifest(config: TrainingConfig, prepared: Prepared, folder: Path) -> Manif
         training_data=_training_data(prepared.dataset),
         query_features=prepared.query.features,
         item_features=prepared.item.features,
-        attributes=declare_attributes(prepared.dataset.items, config.item.attributes),
+        attributes=prepared.attributes,
         dimension=config.tower.dimension,
         item_count=len(prepared.dataset.items),
     )
@@ -190,9 +192,12 @@ def _training_data(dataset: Dataset) -> TrainingData:
     return data
 
 
-def _identity(config: TrainingConfig, dataset: Dataset) -> str:
-    text = config.model_dump_json() + fingerprint(dataset.interactions)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _identity(config: TrainingConfig, dataset: Dataset, inputs: Inputs) -> str:
+    """Differs where a checkpoint must not be continued: in the configuration, the interactions or the features."""
+    digest = hashlib.sha256((config.model_dump_json() + fingerprint(dataset.interactions)).encode())
+    for tensor in (*inputs.users.values(), *inputs.items.values(), inputs.is_trained):
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()
 
 
 def _names(declared: Declared) -> list[str]:

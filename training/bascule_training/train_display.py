@@ -43,6 +43,8 @@ class TrainDisplay:
                 self._judge(self._task, event)
 
     def _begin(self, stage: Stage) -> None:
+        if self._task is not None:
+            self._progress.stop()
         self._progress.console.print(f"{stage.title} ...", highlight=False)
         if stage.examples:
             total = self._epochs * stage.examples
@@ -56,6 +58,6 @@ class TrainDisplay:
 
     def _judge(self, task: TaskID, epoch: Epoch) -> None:
         self._best = max(self._best, epoch.quality)
-        self._progress.update(task, epoch=str(epoch.number + 1), best=f"{self._best:.4f}")
+        self._progress.update(task, epoch=str(min(epoch.number + 1, self._epochs)), best=f"{self._best:.4f}")
         if not self._progress.console.is_terminal:
             self._progress.console.print(f"epoch {epoch.number}: NDCG@10 {epoch.quality:.4f}", highlight=False)

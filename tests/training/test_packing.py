@@ -1,0 +1,101 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bascule_training.histories import Histories
+from bascule_training.packing import PackedBatch, batch_count, packed_batches
+
+
+def histories(*users: list[int]) -> Histories:
+    offsets = np.cumsum([0, *map(len, users)], dtype=np.int64)
+    return Histories(np.array([row for user in users for row in user], np.int32), offsets)
+
+
+many_users = st.lists(st.lists(st.integers(0, 5), max_size=9), max_size=8)
+shapes = st.tuples(st.integers(1, 6), st.integers(1, 4))
+seeds = st.integers(0, 99)
+
+
+def packed(users: list[list[int]], shape: tuple[int, int], seed: int) -> list[PackedBatch]:
+    length, rows = shape
+    return list(packed_batches(histories(*users), length, rows, np.random.default_rng(seed)))
+
+
+def positions(batches: list[PackedBatch]) -> list[tuple[int, int, int]]:
+    """User, code and target of every position that counts, in the order in which they stand."""
+    return [
+        (int(batch.users[place]), int(batch.codes[place]), int(batch.targets[place]))
+        for batch in batches
+        for place in zip(*np.nonzero(batch.weights), strict=True)
+    ]
+
+
+def test_two_users_in_numbers() -> None:
+    (batch,) = packed([[7, 8, 9], [5]], (3, 2), seed=0)
+    first, second = ([0, 8, 9], [7, 8, 9]), ([0], [5])
+    codes, targets = (
+        (second[0] + first[0], second[1] + first[1])
+        if batch.users[0, 0]
+        else (first[0] + second[0], first[1] + second[1])
+    )
+    assert batch.codes.tolist() == [codes[:3], [codes[3], 0, 0]]
+    assert batch.targets.tolist() == [targets[:3], [targets[3], 0, 0]]
+    assert batch.weights.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+@given(many_users, shapes, seeds)
+def test_every_interaction_is_a_target_exactly_once(users: list[list[int]], shape: tuple[int, int], seed: int) -> None:
+    found = sorted((user, target) for user, _, target in positions(packed(users, shape, seed)))
+    assert found == sorted((user, row) for user, rows in enumerate(users) for row in rows)
+
+
+@given(many_users, shapes, seeds)
+def test_a_position_reads_the_item_before_its_target_or_the_start(
+    users: list[list[int]], shape: tuple[int, int], seed: int
+) -> None:
+    places = positions(packed(users, shape, seed))
+    for user, rows in enumerate(users):
+        own = [(code, target) for other, code, target in places if other == user]
+        assert own == list(zip([0, *(row + 1 for row in rows)], rows, strict=False))
+
+
+@given(many_users, shapes, seeds)
+def test_each_user_stands_in_one_piece_so_that_no_row_holds_a_second_part(
+    users: list[list[int]], shape: tuple[int, int], seed: int
+) -> None:
+    order = [user for user, _, _ in positions(packed(users, shape, seed))]
+    begins = [user for place, user in enumerate(order) if place == 0 or order[place - 1] != user]
+    assert len(begins) == len(set(begins))
+
+
+@given(many_users, shapes, seeds)
+def test_what_fills_the_last_row_counts_nothing_and_is_nobodys(
+    users: list[list[int]], shape: tuple[int, int], seed: int
+) -> None:
+    for batch in packed(users, shape, seed):
+        assert set(np.unique(batch.weights)) <= {0.0, 1.0}
+        assert ((batch.users == -1) == (batch.weights == 0)).all()
+        assert not batch.codes[batch.weights == 0].any()
+        assert not batch.targets[batch.weights == 0].any()
+
+
+@given(many_users, shapes, seeds)
+def test_every_batch_has_one_shape_and_they_are_as_many_as_announced(
+    users: list[list[int]], shape: tuple[int, int], seed: int
+) -> None:
+    length, rows = shape
+    batches = packed(users, shape, seed)
+    assert len(batches) == batch_count(histories(*users), length, rows)
+    for batch in batches:
+        for array in (batch.codes, batch.targets, batch.users, batch.weights):
+            assert array.shape == (rows, length)
+
+
+@given(many_users, shapes, seeds)
+def test_equal_seeds_pack_equally(users: list[list[int]], shape: tuple[int, int], seed: int) -> None:
+    assert positions(packed(users, shape, seed)) == positions(packed(users, shape, seed))
+
+
+def test_another_seed_packs_in_another_order() -> None:
+    users = [[user] for user in range(50)]
+    assert positions(packed(users, (5, 2), seed=0)) != positions(packed(users, (5, 2), seed=1))

@@ -1,0 +1,106 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+
+from bascule_server.servable import load_servable
+from bascule_training.commands.train import train
+from bascule_training.generate import generate, write
+
+CONFIG = """
+model = "films"
+[data]
+interactions = "interactions.parquet"
+[query]
+history_length = 5
+[tower]
+dimension = 4
+[fit]
+epochs = 40
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A configuration beside its data."""
+    write(generate(users=40, items=30, interactions=400), tmp_path)
+    path = tmp_path / "films.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def run(path: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(train, [str(path), "--out", str(path.parent / "models"), *arguments])
+
+
+def check_refused(done: Result, sentence: str) -> None:
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr
+
+
+def test_a_training_prints_its_table_and_where_it_published(path: Path) -> None:
+    done = run(path, "--set", "fit.epochs=1", "--set", "model=shows")
+    assert done.exit_code == 0, done.output
+    folder = path.parent / "models" / "shows" / "1"
+    assert done.stdout.endswith(f"\npublished {folder}\n")
+    for word in ("fitting ...", "epoch 1: NDCG@10 0.", "ndcg@10", "coverage@100", "shows", "popularity", "40 users"):
+        assert word in done.stdout
+    assert "epoch 2:" not in done.stdout
+    assert load_servable(folder).model == "shows"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--set", "fit.epoch=1"], "fit.epoch: Extra inputs are not permitted (got 1)"),
+        (["--set", "fit.epochs"], "--set got 'fit.epochs'; expected key=value"),
+        (["--set", "data.interactions=nothing.parquet"], "nothing.parquet"),
+        (
+            ["--set", "query.features=[{ name = 'city', kind = 'categorical' }]"],
+            "the query feature 'city' is no column",
+        ),
+    ],
+)
+def test_what_cannot_be_done_ends_with_status_2_and_one_sentence(
+    path: Path, arguments: list[str], sentence: str
+) -> None:
+    check_refused(run(path, *arguments), sentence)
+    assert not (path.parent / "models").exists()
+
+
+def test_a_missing_column_is_named(path: Path) -> None:
+    table = path.parent / "interactions.parquet"
+    pl.read_parquet(table).rename({"item_id": "film"}).write_parquet(table)
+    check_refused(run(path), "'item_id'")
+
+
+def test_a_missing_configuration_ends_with_status_2(tmp_path: Path) -> None:
+    check_refused(run(tmp_path / "nothing.toml"), "nothing.toml: cannot be read")
+
+
+def test_a_damaged_checkpoint_ends_with_status_2(path: Path) -> None:
+    checkpoint = path.parent / "models" / "films" / ".checkpoint.npz"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"PK")
+    check_refused(run(path, "--resume"), "damaged")
+
+
+def test_models_that_would_lie_in_a_file_are_refused(path: Path) -> None:
+    done = CliRunner().invoke(train, [str(path), "--out", str(path)])
+    assert done.exit_code == 2
+    assert "is a file" in done.stderr
+
+
+def test_a_slip_in_the_configuration_does_not_wait_for_tensorflow(path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from bascule_training.commands.train import train\n"
+        f"train([{str(path)!r}, '--set', 'fit.epochs=0'], standalone_mode=False)\n"
+    )
+    check = f"import sys\ntry:\n    exec({code!r})\nexcept Exception:\n    sys.exit(bool({{'tensorflow'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
