@@ -55,7 +55,7 @@ lock: $(VENV)/installed ## writes the lock files anew from pyproject.toml
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade
 
 bench: $(VENV)/installed ## measures calls/s and users/s of a local server
-	python benchmarks/serving.py
+	python benchmarks/serving.py --models $(MODELS)
 
 image: ## builds the server's image
 	docker build --tag bascule .
