@@ -1,6 +1,7 @@
 """The stream, for an event loop: pulling queries and waiting for answers go on side by side."""
 
 # ruff: noqa: ASYNC109 - the time-out is that of each answer
+
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -57,7 +58,7 @@ async def _converse(
         stream.send(request)
     receiving: asyncio.Task[StreamRecommendItemsResponse] | None = None
     try:
-        while window.unanswered or pulling.is_wanted:
+        while window.unanswered or not pulling.is_over:
             if receiving is None and window.unanswered:
                 receiving = asyncio.create_task(stream.receive(timeout))
             await _first_done(receiving, pulling.task)
@@ -105,14 +106,14 @@ class Pulling:
         self._task: asyncio.Task[list[Query]] | None = None
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether there may be a further message, and room for it."""
-        return self._window.has_room and not self._source.is_exhausted
+    def is_over(self) -> bool:
+        """Whether nothing more will come, and all that came has been taken."""
+        return self._task is None and self._source.is_exhausted
 
     @property
     def task(self) -> asyncio.Task[list[Query]] | None:
-        """What pulls now, started where it is wanted."""
-        if self._task is None and self.is_wanted:
+        """What pulls now or has pulled, started where there is room."""
+        if self._task is None and self._window.has_room and not self._source.is_exhausted:
             self._task = asyncio.create_task(self._source.pull(self._window.queries_per_message))
         return self._task
 

@@ -116,11 +116,12 @@ class Client:
     ) -> Iterator[RankingResult]:
         """Ranks the catalogue for queries without end.
 
-        Yields for each query, in their order and once, its ranking or why it has none. ``queries`` may be lazy, and
-        may never end: it is read, in the thread that iterates, at most ``window`` messages of ``queries_per_message``
-        queries ahead of the message whose results are being yielded. Where a server stops or the connection is lost, what is unanswered is
-        sent again on a new stream; five tries in a row without an answer raise ``UnavailableError``. What ``queries``
-        raises is raised after everything before it has been yielded. Closing or dropping the iterator cancels the call.
+        Yields for each query, in their order and once, its ranking or why it has none. ``queries`` may be lazy, and may
+        never end: it is read, in the thread that iterates, at most ``window`` messages of ``queries_per_message``
+        queries ahead of the message whose results are being yielded. Where a server stops or the connection is lost,
+        what is unanswered is sent again on a new stream; five tries in a row without an answer raise
+        ``UnavailableError``. What ``queries`` raises is raised after everything before it has been yielded. Closing or
+        dropping the iterator cancels the call.
         """
         source = Source(map(requests.query_message, queries))
         template = requests.stream_template(**self._with_model(options))

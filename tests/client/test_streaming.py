@@ -240,6 +240,27 @@ async def test_answers_come_while_the_next_query_is_still_awaited(server: LocalS
     assert items == ["of-1", "of-2"]
 
 
+async def test_queries_that_are_pulled_while_the_caller_is_busy_are_not_lost(server: LocalServer) -> None:
+    may_go_on, is_over = asyncio.Event(), asyncio.Event()
+
+    async def ending_meanwhile() -> AsyncIterator[str]:
+        yield "1"
+        yield "2"
+        await may_go_on.wait()
+        yield "3"
+        is_over.set()
+
+    items = []
+    async with AsyncClient(server.address, timeout=20.0) as client:
+        async for result in client.stream(ending_meanwhile(), queries_per_message=2):
+            items.append(result.item_ids[0])  # type: ignore[union-attr]
+            if len(items) == 2:
+                may_go_on.set()
+                await is_over.wait()
+                await asyncio.sleep(0)
+    assert items == ["of-1", "of-2", "of-3"]
+
+
 async def test_cancelling_a_task_in_the_middle_of_a_stream_ends_the_call(run_servicer: RunServicer) -> None:
     servicer = Watching()
     begun = asyncio.Event()
