@@ -27,7 +27,9 @@ def main() -> int:
 
 
 def _buf(command: str, image: Path, *arguments: str) -> int:
-    return subprocess.run(["buf", command, str(image), "--config", str(ROOT / "buf.yaml"), *arguments]).returncode
+    return subprocess.run(
+        ["buf", command, str(image), "--config", str(ROOT / "buf.yaml"), *arguments], check=False
+    ).returncode
 
 
 def _breaking(image: Path, scratch: Path) -> int:
@@ -43,7 +45,7 @@ def _breaking(image: Path, scratch: Path) -> int:
 
 def _git(*arguments: str) -> bytes:
     """What git prints, or nothing where it fails: outside of a checkout, or where there is no tag."""
-    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True).stdout
+    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=False).stdout
 
 
 def _stale_stubs(fresh: Path) -> int:

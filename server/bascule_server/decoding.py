@@ -35,6 +35,9 @@ from bascule_server.schema import Schema
 
 MAX_QUERIES = 1_024
 
+MAX_COMPONENT = 1e18
+"""How large a component of a vector may be, so that products with it stay finite in float32."""
+
 Row: TypeAlias = Question | ServiceError
 """What a query of a message became: a question, or what is wrong with it."""
 
@@ -155,6 +158,8 @@ def _vector(values: Sequence[float], path: str, schema: Schema) -> NDArray[np.fl
     if len(values) != schema.dimension:
         raise invalid_field(path, f"got {len(values):,} components; expected {schema.dimension:,}")
     vector = np.array(values, dtype=np.float32)
-    for index in np.flatnonzero(~np.isfinite(vector)):
-        finite(float(vector[index]), f"{path}[{index}]")
+    for index in np.flatnonzero(~(np.abs(vector) <= MAX_COMPONENT)):
+        raise invalid_field(
+            f"{path}[{index}]", f"got {vector[index]}; expected a number from {-MAX_COMPONENT:g} to {MAX_COMPONENT:g}"
+        )
     return vector

@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-
 _UNDERFLOW = 4.0 * float(np.finfo(np.float32).smallest_subnormal)
+"""More than two products of float32 can differ by where both vanish into subnormal numbers, twice."""
 
 
 class Found(NamedTuple):

@@ -20,7 +20,8 @@ def _random_query(chance: random.Random) -> Query:
     if chance.random() < 0.1:
         return Query(item_id=f"i{chance.randint(1, 119)}")
     history = chance.choices(ITEMS, k=chance.choice([0, 1, 5, 12, 30]))
-    features: dict[str, str | float] = {"age": chance.uniform(18, 80), "country": chance.choice(["NZ", "DE", "nowhere"])}
+    country = chance.choice(["NZ", "DE", "nowhere"])
+    features: dict[str, str | float] = {"age": chance.uniform(18, 80), "country": country}
     return Query(
         user_id=chance.choice(["", "u1", "u7", "nobody"]),
         history=history,

@@ -73,7 +73,8 @@ def test_an_item_and_a_vector_are_queries(schema: Schema) -> None:
     assert decode_query(Query(item_id="i1"), "query", schema).item_id == "i1"
     vector = decode_query(Query(vector=Vector(values=[0.5, -1])), "query", schema).vector
     assert vector is not None
-    assert (vector.dtype, vector.tolist()) == (np.float32, [0.5, -1.0])
+    assert vector.dtype == np.float32
+    assert vector.tolist() == [0.5, -1.0]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_an_item_and_a_vector_are_queries(schema: Schema) -> None:
         (
             Query(vector=Vector(values=[0, math.inf])),
             "query.vector.values[1]",
-            "got inf; expected a finite number",
+            "got inf; expected a number from -1e+18 to 1e+18",
         ),
     ],
 )

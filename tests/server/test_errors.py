@@ -1,3 +1,5 @@
+"""Each failure has one code, one fixed text and its details."""
+
 import pytest
 from grpc import StatusCode
 
@@ -6,41 +8,51 @@ from bascule_server.errors import QUERY_ERROR_REASONS, Reason, ServiceError, inv
 from bascule_server.query import ItemNotFoundError, QueryError
 
 
-def unpacked(status: status_pb2.Status) -> dict[str, error_details_pb2.ErrorInfo]:
-    found = {}
-    for detail in status.details:
-        message = getattr(error_details_pb2, detail.TypeName().rpartition(".")[2])()
-        assert detail.Unpack(message)
-        found[type(message).__name__] = message
-    return found
+def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    return info
+
+
+def all_query_errors(base: type[QueryError] = QueryError) -> set[type[QueryError]]:
+    return {error for child in base.__subclasses__() for error in {child, *all_query_errors(child)}}
+
+
+def test_every_query_error_has_a_reason() -> None:
+    assert set(QUERY_ERROR_REASONS) == all_query_errors()
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_every_reason_becomes_its_code_its_text_and_its_name(reason: Reason) -> None:
+def test_every_reason_becomes_a_status_that_names_it(reason: Reason) -> None:
     status = to_status(ServiceError(reason))
-    info = unpacked(status)["ErrorInfo"]
     assert (status.code, status.message) == (reason.code.value[0], reason.text)
-    assert (info.domain, info.reason) == ("bascule", reason.name)
+    assert (error_info(status).reason, error_info(status).domain) == (reason.name, "bascule")
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_what_a_caller_may_repeat_is_unavailable_and_says_after_how_long(reason: Reason) -> None:
-    details = unpacked(to_status(ServiceError(reason)))
-    assert ("RetryInfo" in details) == (reason.code == StatusCode.UNAVAILABLE)
+def test_exactly_what_is_unavailable_says_when_to_try_again(reason: Reason) -> None:
+    assert (reason.code is StatusCode.UNAVAILABLE) == (reason.retry_delay_seconds is not None)
 
 
-def test_a_wrong_field_is_named_with_what_was_got_and_is_allowed() -> None:
-    status = to_status(invalid_field("options.item_count", "got -1; expected 0 to 1,000"))
-    (violation,) = unpacked(status)["BadRequest"].field_violations
-    assert (violation.field, violation.description) == ("options.item_count", "got -1; expected 0 to 1,000")
-    assert status.message == "options.item_count: got -1; expected 0 to 1,000"
+def test_a_field_violation_names_the_field_and_what_is_allowed() -> None:
+    status = to_status(invalid_field("queries[3].user", "got 5; expected 4"))
+    details = error_details_pb2.BadRequest()
+    assert status.details[1].Unpack(details)
+    (violation,) = details.field_violations
+    assert (violation.field, violation.description) == ("queries[3].user", "got 5; expected 4")
+    assert status.message == "queries[3].user: got 5; expected 4"
 
 
-def test_a_fault_carries_its_id() -> None:
-    details = unpacked(to_status(ServiceError(Reason.INTERNAL, metadata={"error_id": "f00"})))
-    assert dict(details["ErrorInfo"].metadata) == {"error_id": "f00"}
+def test_a_retry_delay_is_told_in_the_standard_form() -> None:
+    delay = error_details_pb2.RetryInfo()
+    assert to_status(ServiceError(Reason.NOT_READY)).details[1].Unpack(delay)
+    assert delay.retry_delay.ToMilliseconds() == 500
 
 
-def test_every_error_of_a_query_has_a_reason() -> None:
-    assert set(QUERY_ERROR_REASONS) == set(QueryError.__subclasses__())
+def test_a_query_error_becomes_a_failure_with_its_reason() -> None:
     assert query_failure(ItemNotFoundError()).reason is Reason.ITEM_NOT_FOUND
+
+
+def test_an_error_id_reaches_the_details() -> None:
+    status = to_status(ServiceError(Reason.INTERNAL, metadata={"error_id": "ab12"}))
+    assert dict(error_info(status).metadata) == {"error_id": "ab12"}

@@ -64,9 +64,8 @@ def test_a_number_that_is_not_finite_is_refused(value: float) -> None:
 
 def test_an_undeclared_name_is_refused_with_the_declared_ones() -> None:
     assert declared_kind("feature", "age", {"age": 1}, "p") == 1
-    with pytest.raises(ServiceError, match='p: got "agé"; expected a declared feature: age, town') as caught:
-        declared_kind("feature", "agé", {"town": 2, "age": 1}, "p")
-    assert caught.value.path == "p"
+    with pytest.raises(ServiceError, match='p: got "size"; expected a declared feature: age, town'):
+        declared_kind("feature", "size", {"town": 2, "age": 1}, "p")
 
 
 @given(st.text())

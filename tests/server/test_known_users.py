@@ -126,7 +126,12 @@ def test_every_user_that_was_written_is_found(
     tmp_path_factory: pytest.TempPathFactory, written: dict[str, tuple[list[int], str | None, int | None]]
 ) -> None:
     rows = [(user_id, *cells) for user_id, cells in written.items()]
-    schema = {"user_id": pl.String, "history": pl.List(pl.Int32), "country": pl.String, "age": pl.Int64}
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "user_id": pl.String,
+        "history": pl.List(pl.Int32),
+        "country": pl.String,
+        "age": pl.Int64,
+    }
     users = read(tmp_path_factory.getbasetemp(), pl.DataFrame(rows, schema, orient="row"), item_count=10)
     for user_id, (history, country, age) in written.items():
         user = users.find(user_id)

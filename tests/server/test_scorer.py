@@ -207,7 +207,7 @@ class Reference:
         items, users = pl.read_parquet(folder / artifact.ITEMS), pl.read_parquet(folder / artifact.USERS)
         self.items = items.to_dicts()
         self.rows = {item["item_id"]: row for row, item in enumerate(self.items)}
-        self.vectors = np.load(folder / artifact.ITEM_VECTORS)
+        self.vectors: NDArray[np.float32] = np.load(folder / artifact.ITEM_VECTORS)
         self.shares = (items["popularity"] / items["popularity"].sum()).to_numpy().astype(np.float32)
         self.users = {user["user_id"]: user for user in users.to_dicts()}
         self.countries = json.loads((folder / "vocabularies/query/country.json").read_text())
@@ -254,8 +254,8 @@ class Reference:
         if path == RankingPath.RANKING_PATH_POPULAR:
             return None
         if query.item_id is not None:
-            vector: NDArray[np.float32] = self.vectors[self.rows[query.item_id]]
-            return vector
+            similar: NDArray[np.float32] = self.vectors[self.rows[query.item_id]]
+            return similar
         if query.vector is not None:
             return query.vector
         newest = [1 + row for row in history][-12:]
@@ -265,7 +265,8 @@ class Reference:
             "country": np.array([1 + self.countries.index(country) if country in self.countries else 0], np.int32),
             "age": np.array([(age - self.age.mean) / self.age.deviation], np.float32),
         }
-        return self.tower.vectors(inputs)[0]
+        (vector,) = self.tower.vectors(inputs)
+        return np.asarray(vector, np.float32)
 
     def _score(self, vector: NDArray[np.float32] | None, item_id: str) -> float:
         row = self.rows.get(item_id)
@@ -329,7 +330,7 @@ def satisfies(item: Mapping[str, Any], condition: Filter) -> bool:
         case NoneOf():
             return not any(value in condition.values for value in values)
         case InRange():
-            return condition.low <= values[0] <= condition.high
+            return bool(condition.low <= values[0] <= condition.high)
 
 
 def assert_same(got: Answer, expected: Answer) -> None:
@@ -378,7 +379,10 @@ features = st.fixed_dictionaries(
     {}, optional={"country": st.sampled_from(["DE", "JP", "XX"]), "age": st.floats(0, 100)}
 )
 
-restrictions = {"excluded_item_ids": item_ids, "candidate_item_ids": st.just([]) | item_ids}
+restrictions: dict[str, st.SearchStrategy[list[str]]] = {
+    "excluded_item_ids": item_ids,
+    "candidate_item_ids": st.just([]) | item_ids,
+}
 
 queries = st.one_of(
     st.builds(

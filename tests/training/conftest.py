@@ -25,7 +25,7 @@ class Ring(NamedTuple):
 def ring() -> Callable[..., Ring]:
     """Makes the towers of a small world anew, with a checkpoint in ``folder``. Keywords are fields of ``fit``.
 
-    12 items stand in a ring, each with its side of it for a feature. 48 users walk it from four steps, beginning all
+    12 items stand in a ring, each with its side of it for a feature. 96 users walk it from four steps, beginning all
     around it; each is to go on to the item after: the order tells everything, and popularity nothing.
     """
     import numpy as np
@@ -41,7 +41,7 @@ def ring() -> Callable[..., Ring]:
     from bascule_training.model import Inputs, TwoTowerModel
     from bascule_training.packing import batch_count
 
-    item_count, user_count, steps = 12, 48, 4
+    item_count, user_count, steps = 12, 96, 4
     item_ids = [str(row) for row in range(item_count)]
     user_ids = [f"u{user}" for user in range(user_count)]
     walks = [(user, str((number + step) % item_count)) for step in range(steps) for number, user in enumerate(user_ids)]
@@ -58,7 +58,7 @@ def ring() -> Callable[..., Ring]:
                 "data": {"interactions": "none"},
                 "query": {"history_length": steps},
                 "tower": {"dimension": 16, "dropout": 0.05},
-                "fit": {"rows_per_batch": 8, "learning_rate": 0.02, **fit},
+                "fit": {"rows_per_batch": 4, "learning_rate": 0.02, **fit},
             }
         )
         query_features = [history_feature(steps)]

@@ -31,16 +31,19 @@ def positions(batches: list[PackedBatch]) -> list[tuple[int, int, int]]:
 
 
 def test_two_users_in_numbers() -> None:
+    # Whoever comes first by this seed: it is the one with three items.
     (batch,) = packed([[7, 8, 9], [5]], (3, 2), seed=0)
-    first, second = ([0, 8, 9], [7, 8, 9]), ([0], [5])
-    codes, targets = (
-        (second[0] + first[0], second[1] + first[1])
-        if batch.users[0, 0]
-        else (first[0] + second[0], first[1] + second[1])
-    )
-    assert batch.codes.tolist() == [codes[:3], [codes[3], 0, 0]]
-    assert batch.targets.tolist() == [targets[:3], [targets[3], 0, 0]]
+    assert batch.users.tolist() == [[0, 0, 0], [1, -1, -1]]
+    assert batch.codes.tolist() == [[0, 8, 9], [0, 0, 0]]
+    assert batch.targets.tolist() == [[7, 8, 9], [5, 0, 0]]
     assert batch.weights.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_a_history_longer_than_a_row_goes_on_in_the_next_without_what_the_row_before_held() -> None:
+    (batch,) = packed([[7, 8, 9, 6]], (3, 2), seed=0)
+    assert batch.codes.tolist() == [[0, 8, 9], [10, 0, 0]]
+    assert batch.targets.tolist() == [[7, 8, 9], [6, 0, 0]]
+    assert batch.users.tolist() == [[0, 0, 0], [0, -1, -1]]
 
 
 @given(many_users, shapes, seeds)

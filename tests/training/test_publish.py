@@ -67,9 +67,13 @@ def test_models_count_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("interruption", [RuntimeError, KeyboardInterrupt])
 def test_what_is_interrupted_leaves_nothing(tmp_path: Path, interruption: type[BaseException]) -> None:
-    with pytest.raises(interruption), staged(tmp_path, "films") as folder:
-        write_version(folder)
-        raise interruption
+    def train_half() -> None:
+        with staged(tmp_path, "films") as folder:
+            write_version(folder)
+            raise interruption
+
+    with pytest.raises(interruption):
+        train_half()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -86,7 +90,7 @@ def test_a_version_that_another_run_published_first_is_left_alone(tmp_path: Path
 
 def test_a_place_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(PublishError, match="cannot be written to: Not a directory"), staged(tmp_path / "file", "films"):
+    with pytest.raises(PublishError, match="cannot be written to: File exists"), staged(tmp_path / "file", "films"):
         pass
 
 
@@ -103,7 +107,7 @@ def test_a_manifest_that_is_written_again_forgets_what_is_gone(tmp_path: Path) -
     with staged(tmp_path, "films") as folder:
         write_version(folder)
         (folder / "items.txt").unlink()
-        with pytest.raises(ArtifactError, match="items.txt is missing"):
+        with pytest.raises(ArtifactError, match=r"items\.txt is missing"):
             verify(folder, read_manifest(folder))
         write_manifest(folder, read_manifest(folder))
         verify(folder, read_manifest(folder))

@@ -6,6 +6,9 @@ import click
 
 from bascule.cli.options import server_option
 
+HEADLINES = ("ndcg@10", "recall@10")
+"""The metrics shown; an artifact's own page, ``bascule inspect``, has the others."""
+
 
 @click.command()
 @server_option
@@ -32,7 +35,7 @@ def models(server: str) -> None:
             str(model.dimension),
             _listed(model.features),
             _listed(model.attributes),
-            ", ".join(f"{name} {value:.4g}" for name, value in sorted(model.metrics.items())),
+            ", ".join(f"{name} {model.metrics[name]:.4f}" for name in HEADLINES if name in model.metrics),
         )
     Console().print(table, markup=False) if known else click.echo("no models")
 

@@ -309,7 +309,9 @@ Global___CategoricalFeature: _TypeAlias = CategoricalFeature  # noqa: Y015
 
 @_typing.final
 class StandardisedFeature(_message.Message):
-    """A number, standardised: (value - mean) / deviation, or 0 where it is absent."""
+    """A number, standardised: (value - mean) / deviation, from -1e6 to 1e6, what lies beyond taken as the end; or 0 where it
+    is absent.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

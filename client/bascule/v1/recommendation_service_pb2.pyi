@@ -209,8 +209,8 @@ class User(_message.Message):
     HISTORY_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The user's id. At most 256 bytes. Where the model was published with its users and `history` is empty, the history
-    and the features that training last saw of this user are used.
+    """The user's id. At most 256 bytes. Where the model was published with its users and knows this one, the history that
+    training last saw is used where `history` is empty, and its features where `features` lacks them.
     """
     @_builtins.property
     def history(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -307,7 +307,7 @@ class Vector(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The components, finite, as many as the model's dimension."""
+        """The components, as many as the model's dimension. Each from -1e18 to 1e18."""
 
     def __init__(
         self,

@@ -1,0 +1,293 @@
+"""The documentation is true: its code runs, its tables equal the code, and its links lead somewhere."""
+
+import importlib.metadata
+import io
+import json
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from google.protobuf.message_factory import GetMessageClass
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from bascule.v1 import artifact_pb2, model_service_pb2, recommendation_service_pb2
+from bascule_server import decoding, field_checks, ranking_options, scorer
+from bascule_server.config import ServerConfig
+from bascule_server.errors import Reason
+from bascule_training import baselines
+from bascule_training.config import FeatureConfig, Section, TrainingConfig, load_config
+from bascule_training.metrics import CUTOFFS, METRICS
+from bascule_training.splits import GlobalTime, Given, LeaveOneOut, Random
+from bascule_training.tables import InteractionColumns
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+API, ARTIFACT, SERVER, TRAINING = (ROOT / "docs" / f"{name}.md" for name in ("api", "artifact", "server", "training"))
+PAGES = (README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", API, ARTIFACT, SERVER, TRAINING)
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+
+def code_blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def table(page: Path, *heading: str) -> list[list[str]]:
+    """The rows of all tables that have these columns."""
+    rows, inside = [], False
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("|") else []
+        if not cells:
+            inside = False
+        elif cells == list(heading):
+            inside = True
+        elif inside and not set(line) <= set("|-"):
+            rows.append([cell.strip(" |") for cell in cells])
+    assert rows, f"{page.name} has no table with the columns {heading}"
+    return rows
+
+
+def names_in(cells: Iterator[str]) -> set[str]:
+    return {cell.strip("`") for cell in cells}
+
+
+# What runs.
+
+
+def test_the_code_in_the_readme_runs_against_a_real_server(server_address: str) -> None:
+    (code,) = code_blocks(README, "python")
+    assert DEFAULT_ADDRESS in code
+    output = io.StringIO()
+    with redirect_stdout(output):
+        exec(compile(code.replace(DEFAULT_ADDRESS, server_address), str(README), "exec"), {})
+    lines = output.getvalue().splitlines()
+    assert lines[0].startswith("tiny 1 ")
+    assert lines[1].startswith("popular ")
+    assert lines[-2:] == ["1000 ranked", "0 failed"]
+
+
+def test_the_example_asks_a_real_server_in_every_way(server_address: str) -> None:
+    command = [sys.executable, str(ROOT / "examples" / "recommend.py"), "--server", server_address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "by the path history" in done.stdout
+    assert "1,000 users ranked; 1 failed, with ITEM_NOT_FOUND" in done.stdout
+    assert "refused with INVALID_FIELD" in done.stdout
+
+
+def test_the_example_of_tests_passes() -> None:
+    example = runpy.run_path(str(ROOT / "examples" / "embed_in_tests.py"))
+    tests = [value for name, value in example.items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        test()
+
+
+def test_every_configuration_on_the_pages_and_among_the_examples_is_valid(tmp_path: Path) -> None:
+    (training,) = code_blocks(TRAINING, "toml")
+    (server,) = code_blocks(SERVER, "toml")
+    TrainingConfig.model_validate(tomllib.loads(training))
+    ServerConfig.model_validate(tomllib.loads(server))
+    ServerConfig.model_validate(tomllib.loads((ROOT / "deploy" / "container.toml").read_text()))
+    for example in (ROOT / "examples").glob("*.toml"):
+        load_config(example)
+
+
+def test_the_requests_for_grpcurl_are_messages_of_the_methods_that_they_go_to() -> None:
+    calls = re.findall(r"grpcurl -plaintext (?:-d '(.*?)' )?[\\\s]*\S+ (\S+)/(\S+)", "\n".join(code_blocks(API, "sh")))
+    assert len(calls) == 3
+    for body, service, method in calls:
+        request = GetMessageClass(methods()[f"{service}/{method}"].input_type)
+        json_format.Parse(body or "{}", request())
+
+
+def methods() -> Mapping[str, Any]:
+    """The methods of the API by their full names, with a slash before the method's own."""
+    files = (recommendation_service_pb2, model_service_pb2)
+    services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+    return {f"{service.full_name}/{method.name}": method for service in services for method in service.methods}
+
+
+# What the tables say.
+
+
+def test_the_api_page_names_every_method() -> None:
+    listed = names_in(row[0] for row in table(API, "method", "asks", "gets"))
+    assert {f"bascule.v1.{name}" for name in listed} == set(methods())
+
+
+def test_the_api_page_has_every_reason_with_its_code_and_delay() -> None:
+    listed = {row[0].strip("`"): row[1:3] for row in table(API, "reason", "code", "retry after", "when")}
+    delays = {reason: reason.retry_delay_seconds for reason in Reason}
+    expected = {
+        reason.name: [f"`{reason.code.name}`", "" if delays[reason] is None else f"{delays[reason]:g} s"]
+        for reason in Reason
+    }
+    assert listed == expected
+
+
+def test_the_api_page_has_every_path() -> None:
+    listed = names_in(row[0] for row in table(API, "path", "when", "score"))
+    assert listed == set(recommendation_service_pb2.RankingPath.keys()) - {"RANKING_PATH_UNSPECIFIED"}
+
+
+def test_the_api_page_has_the_limits_of_the_code() -> None:
+    limits = {row[0]: row[1] for row in table(API, "what", "limit", "beyond")}
+    assert limits["queries in a message"] == f"1 to {decoding.MAX_QUERIES:,}"
+    assert limits["`item_count`"].startswith(f"{ranking_options.MAX_ITEM_COUNT:,}; 0 means")
+    assert limits["`item_count`"].endswith(f" {ranking_options.DEFAULT_ITEM_COUNT}")
+    (ids,) = (limit for what, limit in limits.items() if what.startswith("ids in "))
+    assert ids == f"{field_checks.MAX_ITEM_IDS:,} each"
+    assert limits["length of an id"] == f"{field_checks.MAX_ID_BYTES} bytes"
+    assert limits["categories of one value or filter"] == str(field_checks.MAX_CATEGORIES)
+    assert limits["filters"] == str(ranking_options.MAX_FILTERS)
+    assert limits["attributes returned"] == str(ranking_options.MAX_RETURNED_ATTRIBUTES)
+    assert limits["unknown ids listed"] == f"the first {scorer.MAX_UNKNOWN_IDS}"
+
+
+def test_the_artifact_page_has_every_file_of_an_artifact_and_no_other(artifact_folder: Path) -> None:
+    listed = names_in(row[0] for row in table(ARTIFACT, "file", "content"))
+    present = {_as_listed(path.relative_to(artifact_folder)) for path in artifact_folder.rglob("*") if path.is_file()}
+    assert listed == present
+
+
+def _as_listed(path: Path) -> str:
+    if path.parts[0] == "vocabularies":
+        return f"{path.parent.as_posix()}/NAME.json"
+    return path.parts[0] if len(path.parts) == 1 else f"{path.parts[0]}/"
+
+
+def toml_value(value: object) -> str:
+    """A default as TOML has it; bools and texts as JSON has them too."""
+    match value:
+        case None:
+            return "none"
+        case LeaveOneOut():
+            return '`{ kind = "leave_one_out" }`'
+        case _ if value is PydanticUndefined:
+            return "required"
+        case _:
+            return f"`{json.dumps(value)}`"
+
+
+def defaults(config: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The full name of every field, sections left out, and its default as the pages have it."""
+    for name, field in config.model_fields.items():
+        if (section := section_of(field)) is not None:
+            yield from defaults(section, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", toml_value(field.get_default(call_default_factory=True, validated_data={}))
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    is_section = isinstance(kind, type) and issubclass(kind, Section | InteractionColumns)
+    return kind if is_section else None
+
+
+@pytest.mark.parametrize(("page", "config"), [(SERVER, ServerConfig), (TRAINING, TrainingConfig)])
+def test_a_page_has_every_field_of_the_configuration_with_its_default(page: Path, config: type[BaseModel]) -> None:
+    listed = {row[0].strip("`"): row[2] for row in table(page, "name", "type", "default", "meaning")}
+    expected = dict(defaults(config))
+    assert {name: listed.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("config", [FeatureConfig, LeaveOneOut, GlobalTime, Random, Given])
+def test_the_training_page_has_every_field_of_features_and_splits(config: type[BaseModel]) -> None:
+    rows = table(TRAINING, "name", "type", "default", "meaning")
+    listed = {(row[0].strip("`"), row[2]) for row in rows}
+    for name, default in defaults(config):
+        if name == "kind" and config is not FeatureConfig:
+            assert (f"kind = {json.dumps(config.model_fields[name].default)}", "") in listed
+        else:
+            assert (name, default) in listed
+
+
+def test_no_page_has_a_field_that_there_is_not() -> None:
+    configs = (TrainingConfig, FeatureConfig, LeaveOneOut, GlobalTime, Random, Given)
+    known = {name for config in configs for name, _ in defaults(config)}
+    listed = names_in(row[0] for row in table(TRAINING, "name", "type", "default", "meaning"))
+    assert {name for name in listed if not name.startswith("kind = ")} <= known
+    assert names_in(row[0] for row in table(SERVER, "name", "type", "default", "meaning")) == set(
+        ServerConfig.model_fields
+    )
+
+
+def test_the_training_page_has_every_kind_of_feature() -> None:
+    listed = names_in(row[0] for row in table(TRAINING, "kind", "column", "tensor"))
+    declared = {field.name for field in artifact_pb2.Feature.DESCRIPTOR.oneofs_by_name["kind"].fields}
+    assert listed == declared - {"history"}
+
+
+def test_the_training_page_has_the_metrics_and_the_settings_of_the_baselines() -> None:
+    text = TRAINING.read_text()
+    assert all(f"`{name}`" in text for name in (*METRICS, "coverage"))
+    assert "at {}, {} and {}".format(*CUTOFFS) in text
+    settings = {row[0]: row[1] for row in table(TRAINING, "baseline", "settings tried", "source")}
+    assert numbers(settings["item-kNN"]) == list(baselines.NEIGHBOUR_COUNTS)
+    assert numbers(settings["recent item-kNN"]) == list(baselines.RECENCIES)
+    assert numbers(settings["EASE"]) == list(baselines.EASE_PENALTIES)
+    assert f"above {baselines.MAX_EASE_ITEMS:,} items" in text
+
+
+def numbers(text: str) -> list[float]:
+    return [float(number.replace(",", "")) for number in re.findall(r"\d+(?:,\d{3})*(?:\.\d+)?", text)]
+
+
+def test_the_readme_lists_every_command() -> None:
+    listed = names_in(row[0] for row in table(README, "command", "what it does"))
+    commands = {point.name for point in importlib.metadata.entry_points(group="bascule.commands")}
+    assert listed == {f"bascule {command}" for command in commands}
+
+
+def test_the_readme_lists_every_extra_that_is_for_users() -> None:
+    text = README.read_text()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"bascule\[(\w+)\]", text)) == set(extras) - {"dev"}
+
+
+# What it refers to.
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        place = (page.parent / name).resolve() if name else page
+        assert place.is_relative_to(ROOT) and place.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(place), f"{page.name} links to {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_target_of_make_that_is_named_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = page.read_text()
+    named = re.findall(r"^make ([a-z-]+)", text, re.MULTILINE) + re.findall(r"`make ([a-z-]+)", text)
+    assert set(named) <= targets
+
+
+def test_every_page_that_the_code_refers_to_exists() -> None:
+    folders = ("client", "server", "training", "protos", "deploy", "examples")
+    files = [
+        path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in {".py", ".proto", ".toml"}
+    ]
+    named = {name for path in files for name in re.findall(r"docs/\w+\.md", path.read_text())}
+    assert named
+    assert all((ROOT / name).is_file() for name in named)
