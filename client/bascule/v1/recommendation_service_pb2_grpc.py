@@ -28,6 +28,8 @@ if _version_not_supported:
 class RecommendationServiceStub(object):
     """Recommends items to users, finds items similar to an item, and scores given items, with a two-tower model.
 
+    Ids of users and items are text of at most 256 bytes.
+
     Errors, for every method:
 
     * `INVALID_ARGUMENT` with `google.rpc.BadRequest`, whose field violations name the path of the field, what was got
@@ -78,6 +80,8 @@ class RecommendationServiceStub(object):
 
 class RecommendationServiceServicer(object):
     """Recommends items to users, finds items similar to an item, and scores given items, with a two-tower model.
+
+    Ids of users and items are text of at most 256 bytes.
 
     Errors, for every method:
 
@@ -170,6 +174,8 @@ def add_RecommendationServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class RecommendationService(object):
     """Recommends items to users, finds items similar to an item, and scores given items, with a two-tower model.
+
+    Ids of users and items are text of at most 256 bytes.
 
     Errors, for every method:
 

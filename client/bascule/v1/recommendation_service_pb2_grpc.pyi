@@ -29,6 +29,8 @@ GRPC_VERSION: str
 class RecommendationServiceStub:
     """Recommends items to users, finds items similar to an item, and scores given items, with a two-tower model.
 
+    Ids of users and items are text of at most 256 bytes.
+
     Errors, for every method:
 
     * `INVALID_ARGUMENT` with `google.rpc.BadRequest`, whose field violations name the path of the field, what was got
@@ -67,6 +69,8 @@ class RecommendationServiceStub:
 class RecommendationServiceAsyncStub(RecommendationServiceStub):
     """Recommends items to users, finds items similar to an item, and scores given items, with a two-tower model.
 
+    Ids of users and items are text of at most 256 bytes.
+
     Errors, for every method:
 
     * `INVALID_ARGUMENT` with `google.rpc.BadRequest`, whose field violations name the path of the field, what was got
@@ -100,6 +104,8 @@ class RecommendationServiceAsyncStub(RecommendationServiceStub):
 
 class RecommendationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Recommends items to users, finds items similar to an item, and scores given items, with a two-tower model.
+
+    Ids of users and items are text of at most 256 bytes.
 
     Errors, for every method:
 
