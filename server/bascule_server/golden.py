@@ -32,7 +32,7 @@ class GoldenQueries:
     """Queries and their answers, in parallel."""
 
     queries: Sequence[QueryMessage]
-    """Users of whom at least one thing is known to the model."""
+    """Users who are not in the data, each with at least one item that the model knows."""
     vectors: NDArray[np.float32]
     """float32 [queries, dimension], of the query tower."""
     rows: NDArray[np.int64]

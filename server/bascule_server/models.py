@@ -1,7 +1,9 @@
 """The versions of models that a server knows, what has become of each, and which of them a caller means.
 
-LOADING -> SERVING   checked, loaded and proven
--> FAILED    damaged, or computes other answers than training did
+A version is LOADING from when its folder was found, and then one of two things:
+
+    SERVING   checked, loaded and proven
+    FAILED    damaged, or computes other answers than training did
 """
 
 import asyncio

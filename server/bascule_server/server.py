@@ -1,8 +1,10 @@
 """The composition root: what the server is made of, and how it starts and comes to rest.
 
-listen -> load and prove -> SERVING -> (a signal) -> NOT_SERVING -> calls refused, streams told -> all answered
+The way through its life, after which the process ends:
 
-ListenError   the port cannot be had, in one sentence for a person
+    listen -> load and prove -> SERVING -> (a signal) -> NOT_SERVING -> streams told -> calls refused -> all answered
+
+    ListenError   the port cannot be had, in one sentence for a person
 """
 
 import asyncio

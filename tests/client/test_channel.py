@@ -20,6 +20,12 @@ def test_the_core_knows_every_option(key: str) -> None:
         assert content.find(key.encode() + b"\0") >= 0
 
 
+def test_pings_come_no_more_often_than_a_server_with_grpcs_defaults_permits() -> None:
+    options = dict(CHANNEL_OPTIONS)
+    assert int(options["grpc.keepalive_time_ms"]) > 300_000
+    assert "grpc.keepalive_permit_without_calls" not in options
+
+
 def test_calls_of_every_service_are_repeated_when_nobody_could_compute_them() -> None:
     services = {
         service.full_name

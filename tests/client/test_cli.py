@@ -193,6 +193,41 @@ def test_features_and_history_are_asked(tmp_path: Path) -> None:
     assert seen == [Query("1", ("a", "b"), {"age": 31.0})]
 
 
+def test_columns_may_have_other_names(tmp_path: Path) -> None:
+    seen: list[Query] = []
+
+    def note(query: Query) -> list[tuple[str, float]]:
+        seen.append(query)
+        return []
+
+    users = tmp_path / "users.csv"
+    users.write_text("customer,clicks,years,user_id\n1,a|b,31,no\n")
+    with LocalServer(note, features={"age": ValueKind.NUMBER}) as server:
+        arguments = ["score", str(users), "--out", str(tmp_path / "recs.csv"), "--server", server.address]
+        columns = "user_id=customer, history=clicks, age=years"
+        result = CliRunner().invoke(bascule, [*arguments, "--columns", columns])
+    assert result.exit_code == 0, result.output
+    assert seen == [Query("1", ("a", "b"), {"age": 31.0})]
+    assert "not read, since the model has no such features: user_id" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ("user_id", "expected NAME=COLUMN,...; got 'user_id'"),
+        ("user_id=", "expected NAME=COLUMN,...; got 'user_id='"),
+        ("shoes=size", "got shoes"),
+        ("history=clicks", "no column clicks; there are: user_id"),
+    ],
+)
+def test_columns_that_cannot_be_read_are_named(run: Run, tmp_path: Path, columns: str, sentence: str) -> None:
+    (tmp_path / "users.csv").write_text("user_id\n1\n")
+    result = run("score", str(tmp_path / "users.csv"), "--out", str(tmp_path / "o.csv"), "--columns", columns)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["users.csv"]
+
+
 @pytest.mark.parametrize(
     ("users", "out", "sentence"),
     [

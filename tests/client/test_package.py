@@ -23,3 +23,7 @@ def test_the_client_loads_neither_the_server_nor_tensorflow_nor_the_command_line
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "grpc" in loaded
     assert not set(HEAVY) & set(loaded)
+
+
+def test_numpy_is_loaded_by_the_first_array_since_it_takes_longer_than_all_the_rest() -> None:
+    subprocess.run([sys.executable, "-c", "import sys, bascule; assert 'numpy' not in sys.modules"], check=True)

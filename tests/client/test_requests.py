@@ -82,12 +82,47 @@ def test_a_feature_of_another_type_is_refused(value: Any) -> None:
 @pytest.mark.parametrize("field", ["history", "excluded_item_ids", "candidate_item_ids"])
 def test_one_str_does_not_pass_for_a_sequence_of_them(field: str) -> None:
     arguments: dict[str, Any] = {field: "abc"}
-    with pytest.raises(TypeError, match=f"{field} is a sequence of str; got one str, 'abc'"):
+    with pytest.raises(TypeError, match=f"{field} is a sequence of str; got str 'abc'"):
         query_message(Query(**arguments))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"user_id": 42}, "user_id is a str; got int 42"),
+        ({"item_id": 7}, "item_id is a str; got int 7"),
+        ({"history": ["a", 7]}, r"history\[1\] is a str; got int 7"),
+        ({"excluded_item_ids": 7}, "excluded_item_ids is a sequence of str; got int 7"),
+        ({"features": {"genres": ["a", None]}}, r"the value of a feature\[1\] is a str; got NoneType None"),
+        ({"features": {3: "a"}}, "features is a str; got int 3"),
+        ({"vector": [[1.0], [2.0]]}, "vector is one row of numbers; got an array of 2 dimensions"),
+        ({"vector": ["a"]}, r"vector is one row of numbers; got \['a'\]"),
+    ],
+)
+def test_what_cannot_be_sent_is_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        query_message(Query(**arguments))
+
+
+@pytest.mark.parametrize("arguments", [{"user_id": "\ud800"}, {"history": ["a", "\ud800"]}])
+def test_half_a_surrogate_pair_is_named(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"is Unicode; got .* which has half of a surrogate pair"):
+        query_message(Query(**arguments))
+
+
+def test_what_is_no_query_is_refused() -> None:
+    with pytest.raises(TypeError, match="a Query, or a str that is the id of a user; got int 3"):
+        query_message(3)  # type: ignore[arg-type]
+
+
+def test_arrays_of_str_pass_for_ids() -> None:
+    message = query_message(Query(history=np.array(["a", "b"]), excluded_item_ids=np.array([], str)))  # type: ignore[arg-type]
+    assert list(message.user.history) == ["a", "b"]
+    assert not message.excluded_item_ids
+
+
 def test_one_str_does_not_pass_for_a_sequence_of_queries() -> None:
-    with pytest.raises(TypeError, match="queries is a sequence of queries; got one str, '42'"):
+    with pytest.raises(TypeError, match="queries is a sequence of queries; got str '42'"):
         batch_request("42")
 
 

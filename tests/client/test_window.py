@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule import BasculeError, Failure, InternalError, NotFoundError, Ranking, UnavailableError
+from bascule import BasculeError, Failure, InternalError, LimitExceededError, NotFoundError, Ranking, UnavailableError
 from bascule.requests import query_message, stream_template
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.window import AsyncSource, MessageWindow, Resumption, Source
@@ -132,4 +132,10 @@ def test_the_server_may_ask_for_a_longer_wait() -> None:
 def test_what_another_try_would_not_mend_is_raised_at_once() -> None:
     error: BasculeError = NotFoundError(Failure(grpc.StatusCode.NOT_FOUND, "no"))
     with pytest.raises(NotFoundError):
+        Resumption().delay_after(error)
+
+
+def test_a_message_that_is_too_large_is_not_sent_again() -> None:
+    error = LimitExceededError(Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max"))
+    with pytest.raises(LimitExceededError):
         Resumption().delay_after(error)

@@ -100,7 +100,11 @@ async def test_an_empty_batch_and_one_above_the_limit_are_invalid(stub: Any, cou
 BAD_QUERIES = [
     (feature("age", number=math.nan), '.user.features["age"]', "got nan; expected a finite number"),
     (feature("age", number=math.inf), '.user.features["age"]', "got inf; expected a finite number"),
-    (pb.Query(vector=pb.Vector(values=[-math.inf] * 16)), ".vector.values[0]", "got -inf; expected a number from -1e+18 to 1e+18"),
+    (
+        pb.Query(vector=pb.Vector(values=[-math.inf] * 16)),
+        ".vector.values[0]",
+        "got -inf; expected a number from -1e+18 to 1e+18",
+    ),
     (feature("age", category="old"), '.user.features["age"]', "got category; expected number"),
     (feature("shoe", number=44), '.user.features["shoe"]', 'got "shoe"; expected a declared feature: age, country'),
     (user(history=["i"] * 10_001), ".user.history", "got 10,001; expected at most 10,000"),

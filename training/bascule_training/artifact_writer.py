@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 from bascule.v1.artifact_pb2 import Attribute, AttributeKind
 from bascule.v1.recommendation_service_pb2 import Query, User
 from bascule_server import artifact
-from bascule_server import query as answering
-from bascule_server.encoder import QueryEncoder
+from bascule_server.encoder import QueryEncoder, history_length
 from bascule_server.encoding import encode_feature_value
 from bascule_server.golden import GoldenQueries, write_golden
 from bascule_server.retrieval import best
 from bascule_training.dataset import Dataset
-from bascule_training.evaluation import Cases
 from bascule_training.export import convert_to_litert, export_saved_model
-from bascule_training.features import Declared
+from bascule_training.features import Declared, feature_names, feature_rows
 from bascule_training.fit import Subject, tensors
 from bascule_training.model import TwoTowerModel
 from bascule_training.tables import DataError
@@ -45,8 +43,8 @@ class Contents(NamedTuple):
     publish_users: bool
 
 
-def write_files(folder: Path, contents: Contents, golden: Cases) -> None:
-    """Writes all but the manifest and the metrics; ``golden`` are the cases that the golden queries are taken from."""
+def write_files(folder: Path, contents: Contents) -> None:
+    """Writes all but the manifest and the metrics."""
     for path, vocabulary in {**contents.query.vocabularies, **contents.item.vocabularies}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
@@ -56,7 +54,7 @@ def write_files(folder: Path, contents: Contents, golden: Cases) -> None:
     if contents.publish_users:
         _write_users(folder / artifact.USERS, contents)
     _write_towers(folder, contents)
-    write_golden(folder / artifact.GOLDEN, golden_queries(contents, golden, vectors))
+    write_golden(folder / artifact.GOLDEN, golden_queries(contents, vectors))
 
 
 def declare_attributes(items: pl.DataFrame, names: Sequence[str]) -> list[Attribute]:
@@ -68,19 +66,28 @@ def declare_attributes(items: pl.DataFrame, names: Sequence[str]) -> list[Attrib
     return [Attribute(name=name, kind=_attribute_kind(items, name)) for name in names]
 
 
-def golden_queries(contents: Contents, cases: Cases, vectors: NDArray[np.float32]) -> GoldenQueries:
-    """Queries of users with a history, and their answers as the model in training gives them."""
-    chosen = [case for case in range(len(cases)) if len(cases.histories[case])][:GOLDEN_QUERIES]
-    if not chosen:
-        raise DataError("no user of the test part has a history, so the artifact cannot be proven; split otherwise")
-    queries = [cases.queries[case] for case in chosen]
-    subjects = [Subject.of(cases.histories[case], cases.queries[case]) for case in chosen]
-    inputs = tensors(contents.encoder.encode(subjects))
-    query_vectors = contents.model.query_vectors(contents.model.history_table(), inputs).numpy()
+def golden_queries(contents: Contents, vectors: NDArray[np.float32]) -> GoldenQueries:
+    """Made-up queries, and their answers as the model in training gives them.
+
+    Nobody's: each has a history of items drawn evenly, from one item to as many as the tower reads, and values of the
+    features that are each drawn by itself.
+    """
+    random = np.random.default_rng(GOLDEN_QUERIES)
+    lengths = random.integers(1, history_length(contents.query.features) + 1, GOLDEN_QUERIES)
+    histories = [random.integers(0, len(vectors), length) for length in lengths]
+    names = feature_names(contents.query)
+    users = contents.dataset.users
+    drawn = [users[name].sample(GOLDEN_QUERIES, with_replacement=True, seed=seed) for seed, name in enumerate(names)]
+    features = feature_rows(pl.DataFrame(drawn), names) if names else [{} for _ in histories]
+    subjects = [Subject(history, values) for history, values in zip(histories, features, strict=True)]
+    query_vectors = contents.model.query_vectors(
+        contents.model.history_table(), tensors(contents.encoder.encode(subjects))
+    ).numpy()
     rows = np.arange(len(vectors))
     found = [best(rows, scores, min(GOLDEN_ITEMS, len(rows))) for scores in query_vectors @ vectors.T]
+    item_ids = contents.dataset.items["item_id"].to_list()
     return GoldenQueries(
-        queries=[_message(query) for query in queries],
+        queries=[_message(subject, item_ids) for subject in subjects],
         vectors=query_vectors,
         rows=np.stack([each.rows for each in found]),
         scores=np.stack([each.scores for each in found]),
@@ -97,7 +104,7 @@ def _write_items(path: Path, dataset: Dataset) -> None:
 def _write_users(path: Path, contents: Contents) -> None:
     """What is known of the users when training ends: all their interactions, those of the test part too."""
     dataset = contents.dataset
-    names = [feature.name for feature in contents.query.features if feature.WhichOneof("kind") != "history"]
+    names = feature_names(contents.query)
     histories = dataset.histories(dataset.interactions)
     column = pl.Series("history", [history.tolist() for history in histories], pl.List(pl.Int32))
     dataset.users.select("user_id", *names).with_columns(column).write_parquet(path)
@@ -139,6 +146,6 @@ def _attribute_kind(items: pl.DataFrame, name: str) -> AttributeKind.ValueType:
     raise DataError(f"the attribute {name!r} is a column of {dtype}; expected text, numbers or lists of text")
 
 
-def _message(query: answering.Query) -> Query:
-    features = {name: encode_feature_value(value) for name, value in query.features.items()}
-    return Query(user=User(history=query.history, features=features))
+def _message(subject: Subject, item_ids: Sequence[str]) -> Query:
+    features = {name: encode_feature_value(value) for name, value in subject.features.items()}
+    return Query(user=User(history=[item_ids[row] for row in subject.history.tolist()], features=features))

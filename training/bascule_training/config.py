@@ -16,7 +16,6 @@ from bascule_server.encoder import HISTORY
 from bascule_training.splits import Given, LeaveOneOut, Split
 from bascule_training.tables import InteractionColumns
 
-
 _TENSOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SETTING_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 

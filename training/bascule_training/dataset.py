@@ -47,7 +47,9 @@ class Dataset:
         return np.isin(self.items["item_id"].to_numpy(), self.splits.train["item_id"].unique().to_numpy())
 
 
-def read_dataset(config: DataConfig, item_features: tuple[FeatureConfig, ...]) -> Dataset:
+def read_dataset(
+    config: DataConfig, query_features: Sequence[FeatureConfig], item_features: Sequence[FeatureConfig]
+) -> Dataset:
     """Reads and splits the data of a configuration.
 
     The catalogue holds the items of the training part, and where there are item features, which can place them, also
@@ -63,13 +65,19 @@ def read_dataset(config: DataConfig, item_features: tuple[FeatureConfig, ...]) -
     splits = split(read(config.interactions), config.split, read)
     interactions = pl.concat([splits.train, splits.validation, splits.test])
     item_ids = splits.train["item_id"].unique().sort()
-    items = _table(config.items, "item_id", item_ids, keep_others=bool(item_features))
-    users = _table(config.users, "user_id", interactions["user_id"].unique().sort(), keep_others=False)
-    for feature in item_features:
-        if feature.kind == "multi_valued" and feature.name in items.columns:
-            items = split_multi_valued(items, feature.name)
+    user_ids = interactions["user_id"].unique().sort()
+    items = _with_lists(_table(config.items, "item_id", item_ids, keep_others=bool(item_features)), item_features)
+    users = _with_lists(_table(config.users, "user_id", user_ids, keep_others=False), query_features)
     rows = {item_id: row for row, item_id in enumerate(items["item_id"].to_list())}
     return Dataset(interactions, splits, items, users, rows)
+
+
+def _with_lists(table: pl.DataFrame, features: Sequence[FeatureConfig]) -> pl.DataFrame:
+    """The table with lists where features have several values, which text files can only hold side by side."""
+    for feature in features:
+        if feature.kind == "multi_valued" and feature.name in table.columns:
+            table = split_multi_valued(table, feature.name)
+    return table
 
 
 def cases(dataset: Dataset, known: pl.DataFrame, asked: pl.DataFrame, query_features: Sequence[str]) -> Cases:

@@ -60,6 +60,11 @@ def history_feature(max_length: int) -> Feature:
     return Feature(name=HISTORY, history=HistoryFeature(max_length=max_length))
 
 
+def feature_names(declared: Declared) -> list[str]:
+    """The names of the columns that are read: of every feature but the history."""
+    return [feature.name for feature in declared.features if feature.WhichOneof("kind") != "history"]
+
+
 def feature_rows(table: pl.DataFrame, names: Sequence[str]) -> list[dict[str, FeatureValue]]:
     """The values of the named columns, a row a user or item; a value that is absent is left out."""
     columns = {name: [feature_value(cell) for cell in table[name].to_list()] for name in names}

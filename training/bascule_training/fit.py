@@ -78,7 +78,7 @@ def fit(run: Run, config: FitConfig, *, resume: bool) -> Iterator[Step | Epoch]:
     After each epoch the state is saved, so that a run that was stopped goes on from there with ``resume``.
 
     Raises:
-        CheckpointError: the run is resumed from a checkpoint that is not its own.
+        CheckpointError: the run is resumed from a checkpoint that is not its own, or the state cannot be saved.
     """
     progress = Progress(0, 0, -1.0, [])
     if resume and (restored := restore(run.checkpoint, run.identity)) is not None:

@@ -19,7 +19,7 @@ from bascule_training.baselines import tuned_baselines
 from bascule_training.config import TrainingConfig
 from bascule_training.dataset import Dataset, cases, read_dataset
 from bascule_training.evaluation import Cases, Evaluation, evaluate_baseline, evaluate_scorer
-from bascule_training.features import Declared, declare, feature_rows, history_feature
+from bascule_training.features import Declared, declare, feature_names, feature_rows, history_feature
 from bascule_training.fit import Epoch, Run, Step, fit
 from bascule_training.model import Inputs, TwoTowerModel
 from bascule_training.packing import batch_count
@@ -73,7 +73,7 @@ def train(config: TrainingConfig, models: Path, *, resume: bool, observe: Callab
 
     Raises:
         DataError: the data is not what it should be.
-        CheckpointError: there is a checkpoint, but of another run.
+        CheckpointError: there is a checkpoint, but of another run; or the state cannot be saved.
         PublishError: the artifact cannot be put into its place.
     """
     observe(Stage("reading the data"))
@@ -85,7 +85,7 @@ def train(config: TrainingConfig, models: Path, *, resume: bool, observe: Callab
         contents = Contents(
             model, prepared.dataset, prepared.query, prepared.item, prepared.encoder, config.query.publish_users
         )
-        write_files(folder, contents, prepared.test)
+        write_files(folder, contents)
         manifest = _manifest(config, prepared, folder)
         write_manifest(folder, manifest)
         observe(Stage("evaluating the artifact and the baselines"))
@@ -102,7 +102,7 @@ def prepare(config: TrainingConfig) -> Prepared:
     Raises:
         DataError: the data is not what it should be.
     """
-    dataset = read_dataset(config.data, config.item.features)
+    dataset = read_dataset(config.data, config.query.features, config.item.features)
     query = declare(config.query.features, dataset.users, "query")
     query.features.insert(0, history_feature(config.query.history_length))
     names = tuple(feature.name for feature in config.query.features)
@@ -127,8 +127,8 @@ def _fit(
     inputs = Inputs(
         query_features=prepared.query.features,
         item_features=prepared.item.features,
-        users=prepared.encoder.features.encode(feature_rows(dataset.users, _names(prepared.query))),
-        items=item_encoder.encode(feature_rows(dataset.items, _names(prepared.item))),
+        users=prepared.encoder.features.encode(feature_rows(dataset.users, feature_names(prepared.query))),
+        items=item_encoder.encode(feature_rows(dataset.items, feature_names(prepared.item))),
         is_trained=dataset.is_trained(),
     )
     length = config.query.history_length
@@ -198,7 +198,3 @@ def _identity(config: TrainingConfig, dataset: Dataset, inputs: Inputs) -> str:
     for tensor in (*inputs.users.values(), *inputs.items.values(), inputs.is_trained):
         digest.update(tensor.tobytes())
     return digest.hexdigest()
-
-
-def _names(declared: Declared) -> list[str]:
-    return [feature.name for feature in declared.features if feature.WhichOneof("kind") != "history"]
