@@ -1,6 +1,6 @@
 """The whole way in minutes: data, training, publishing, serving, and every kind of call. ``make demo`` runs it.
 
-It needs nothing but the installed package. The data goes to ``data/``, the model to ``models/``.
+It needs the package with its training extra and nothing else. The data goes to ``data/``, the model to ``models/``.
 """
 
 import itertools
@@ -25,6 +25,7 @@ from bascule import Client, Query, Ranking
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
 CONSOLE = Console()
+BASCULE = (sys.executable, "-m", "bascule")
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
 def get_data() -> Path:
     """Fetches or generates the data; returns the configuration that trains on it."""
     say("Get MovieLens 100K")
-    fetched = subprocess.run(["bascule", "data", "movielens", "--out", str(ROOT / "data" / "movielens")], check=False)
+    fetched = subprocess.run([*BASCULE, "data", "movielens", "--out", str(ROOT / "data" / "movielens")], check=False)
     if fetched.returncode == 0:
         return ROOT / "examples" / "movies.toml"
     CONSOLE.print("MovieLens 100K cannot be had here; the demo goes on with a generated log instead.")
@@ -168,7 +169,7 @@ def similar_titles(client: Client, users: dict[str, list[str]], titles: dict[str
 
 def bascule(*arguments: str) -> None:
     """Runs one of the commands as a person would."""
-    status = subprocess.run(["bascule", *arguments], check=False).returncode
+    status = subprocess.run([*BASCULE, *arguments], check=False).returncode
     if status != 0:
         fail(f"`bascule {' '.join(arguments)}` ended with status {status}")
 

@@ -1,9 +1,11 @@
 """Asks a Bascule server for recommendations.
 
-from bascule import Client
+``Client`` for threads and ``AsyncClient`` for asyncio have the same methods:
 
-with Client("127.0.0.1:50051") as client:
-    print(client.recommend("42", count=10).item_ids)
+    from bascule import Client
+
+    with Client("127.0.0.1:50051") as client:
+        print(client.recommend("42", count=10).item_ids)
 """
 
 from bascule.answers import EmbeddingResult, RankingResult

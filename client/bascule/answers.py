@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias, TypeVar
 
 import grpc
-import numpy as np
-from numpy.typing import NDArray
 
+from bascule.arrays import Float32Array, float32_array
 from bascule.errors import BasculeError, Failure, InternalError, error_from_status
 from bascule.query import FeatureValue
 from bascule.ranking import ItemAttributes, Ranking, RankingPath
@@ -15,7 +14,7 @@ from bascule.v1 import recommendation_service_pb2 as pb
 RankingResult: TypeAlias = Ranking | BasculeError
 """What became of one query among several."""
 
-EmbeddingResult: TypeAlias = NDArray[np.float32] | BasculeError
+EmbeddingResult: TypeAlias = "Float32Array | BasculeError"
 """The vector of one query among several, float32 [dimension], or why there is none."""
 
 Answer = TypeVar("Answer")
@@ -34,7 +33,7 @@ def read_ranking(ranking: pb.Ranking, served_by: pb.ModelVersion) -> Ranking:
     """One ranking, made by ``served_by``."""
     return Ranking(
         item_ids=list(ranking.item_ids),
-        scores=np.array(ranking.scores, np.float32),
+        scores=float32_array(ranking.scores),
         path=RANKING_PATHS.get(ranking.path, RankingPath.UNKNOWN),
         unknown_item_ids=tuple(ranking.unknown_item_ids),
         attributes=[_read_attributes(item) for item in ranking.attributes] or None,
@@ -55,14 +54,14 @@ def read_rankings(
     return _read_results(response.results, lambda result: read_ranking(result.ranking, served_by), expected)
 
 
-def read_scores(response: pb.ScoreItemsResponse, expected: int) -> NDArray[np.float32]:
+def read_scores(response: pb.ScoreItemsResponse, expected: int) -> Float32Array:
     """The scores of the ``expected`` items: float32 [items], NaN where the catalogue does not have the item.
 
     Raises:
         InternalError: There are more or fewer.
     """
     _check_count(len(response.scores), expected)
-    return np.array(response.scores, np.float32)
+    return float32_array(response.scores)
 
 
 def read_embeddings(response: pb.EmbedQueriesResponse, expected: int) -> list[EmbeddingResult]:
@@ -71,9 +70,7 @@ def read_embeddings(response: pb.EmbedQueriesResponse, expected: int) -> list[Em
     Raises:
         InternalError: There are more or fewer.
     """
-    return _read_results(
-        response.results, lambda result: np.array(result.embedding.vector.values, np.float32), expected
-    )
+    return _read_results(response.results, lambda result: float32_array(result.embedding.vector.values), expected)
 
 
 def read_feature_value(value: pb.FeatureValue) -> FeatureValue | None:

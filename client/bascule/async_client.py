@@ -2,6 +2,8 @@
 
 # ruff: noqa: ASYNC109 - a time-out travels to the server as the call's deadline, which no block around it would do
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -11,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 import grpc
 import grpc.aio
-import numpy as np
-from numpy.typing import NDArray
 
 from bascule import health, requests
 from bascule.answers import (
@@ -23,6 +23,7 @@ from bascule.answers import (
     read_rankings,
     read_scores,
 )
+from bascule.arrays import Float32Array
 from bascule.async_streaming import recommend_stream
 from bascule.channel import DEFAULT_TARGET, open_async_channel
 from bascule.client import DEFAULT_TIMEOUT
@@ -143,7 +144,7 @@ class AsyncClient:
         model: str = "",
         version: int = 0,
         timeout: float | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> Float32Array:
         """The scores of 1 to 10,000 given items, equal to those that ``recommend`` gives them.
 
         Returns float32 [items], in the order of ``item_ids``; NaN where the catalogue does not have the item.
@@ -209,7 +210,7 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _open_stream(self, messages: AsyncIterator[pb.StreamRecommendItemsRequest]) -> "StreamCall":
+    def _open_stream(self, messages: AsyncIterator[pb.StreamRecommendItemsRequest]) -> StreamCall:
         return self._recommendations.StreamRecommendItems(messages)
 
     # An asynchronous channel belongs to the event loop that runs when it is made, so it is made when it is needed.
@@ -219,11 +220,11 @@ class AsyncClient:
         return open_async_channel(self._target, self._credentials)
 
     @cached_property
-    def _recommendations(self) -> "RecommendationServiceAsyncStub":
+    def _recommendations(self) -> RecommendationServiceAsyncStub:
         return RecommendationServiceStub(self._channel)
 
     @cached_property
-    def _models(self) -> "ModelServiceAsyncStub":
+    def _models(self) -> ModelServiceAsyncStub:
         return ModelServiceStub(self._channel)
 
     @cached_property

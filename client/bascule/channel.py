@@ -40,8 +40,9 @@ CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
     # A call is repeated only while its request is kept; by default that ends at 256 KiB, less than a full batch.
     ("grpc.per_rpc_retry_buffer_size", MAX_RESPONSE_BYTES),
-    # A server that vanished without a word is noticed while a call waits for it. More often, and the server objects.
-    ("grpc.keepalive_time_ms", 60_000),
+    # A server that vanished without a word is noticed while a call waits for it. One with gRPC's defaults, or such a
+    # proxy, cuts the connection ("too_many_pings") of a client that pings more often than every 300 s.
+    ("grpc.keepalive_time_ms", 310_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # A server that restarts is found again soon after it is back, and not up to two minutes later.
     ("grpc.initial_reconnect_backoff_ms", 100),

@@ -1,13 +1,13 @@
 """The client, for threads."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, Unpack
 
 import grpc
-import numpy as np
-from numpy.typing import NDArray
 
 from bascule import health, requests
 from bascule.answers import (
@@ -18,6 +18,7 @@ from bascule.answers import (
     read_rankings,
     read_scores,
 )
+from bascule.arrays import Float32Array
 from bascule.channel import DEFAULT_TARGET, open_channel
 from bascule.errors import BasculeError, rpc_errors
 from bascule.models import Model, read_model
@@ -141,7 +142,7 @@ class Client:
         model: str = "",
         version: int = 0,
         timeout: float | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> Float32Array:
         """The scores of 1 to 10,000 given items, equal to those that ``recommend`` gives them.
 
         Returns float32 [items], in the order of ``item_ids``; NaN where the catalogue does not have the item.

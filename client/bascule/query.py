@@ -1,16 +1,19 @@
 """What to recommend for, and how: the values that go into a request."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypedDict
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FeatureValue: TypeAlias = str | int | float | Sequence[str]
 """The value of a feature or an attribute: a category, a number, or several categories."""
 
-VectorValues: TypeAlias = Sequence[float] | NDArray[np.floating]
+VectorValues: TypeAlias = "Sequence[float] | NDArray[np.floating]"
 """The components of a vector: as many as the model's dimension, finite; sent as float32."""
 
 
@@ -41,7 +44,7 @@ class Query:
 
     def __post_init__(self) -> None:
         subjects = {
-            "a user": bool(self.user_id or self.history or self.features),
+            "a user": self.user_id != "" or len(self.history) > 0 or len(self.features) > 0,
             "an item": self.item_id is not None,
             "a vector": self.vector is not None,
         }

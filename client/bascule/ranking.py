@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from bascule.arrays import Float32Array
 from bascule.query import FeatureValue
 
 ItemAttributes: TypeAlias = Mapping[str, FeatureValue]
@@ -39,7 +37,7 @@ class Ranking:
 
     item_ids: list[str]
     """Best first; at equal scores in the order of the catalogue."""
-    scores: NDArray[np.float32]
+    scores: Float32Array
     """float32 [items], parallel to ``item_ids``. Higher is better."""
     path: RankingPath = RankingPath.UNKNOWN
     unknown_item_ids: tuple[str, ...] = ()

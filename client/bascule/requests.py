@@ -1,10 +1,10 @@
 """From queries and options to messages. Free of connections: both clients build every request here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import TypeAlias, Unpack
 
-import numpy as np
-
+from bascule.arrays import components
 from bascule.query import AnyOf, Cap, FeatureValue, Filter, InRange, NoneOf, Query, RankingOptions
 from bascule.v1 import recommendation_service_pb2 as pb
 
@@ -67,39 +67,52 @@ def embed_request(queries: Iterable[QueryLike], model: str, version: int) -> pb.
 
 
 def query_message(query: QueryLike) -> pb.Query:
-    """The message of a query."""
+    """The message of a query.
+
+    Raises:
+        TypeError: It is no query, or holds something of a type that a message cannot hold.
+        ValueError: It holds a str that is no valid Unicode.
+    """
     if isinstance(query, str):
-        return pb.Query(user=pb.User(user_id=query))
+        return pb.Query(user=pb.User(user_id=_string(query, "user_id")))
+    if not isinstance(query, Query):
+        raise TypeError(f"a query is a Query, or a str that is the id of a user; got {_described(query)}")
     message = pb.Query(
         excluded_item_ids=_strings(query.excluded_item_ids, "excluded_item_ids"),
         candidate_item_ids=_strings(query.candidate_item_ids, "candidate_item_ids"),
     )
     if query.item_id is not None:
-        message.item_id = query.item_id
+        message.item_id = _string(query.item_id, "item_id")
     elif query.vector is not None:
-        message.vector.values.extend(np.asarray(query.vector, np.float32).tolist())
+        message.vector.values.extend(components(query.vector))
         message.vector.SetInParent()
     else:
-        features = {name: feature_message(value) for name, value in query.features.items()}
-        user = pb.User(user_id=query.user_id, history=_strings(query.history, "history"), features=features)
-        message.user.CopyFrom(user)
+        message.user.CopyFrom(_user_message(query))
     return message
 
 
 def feature_message(value: FeatureValue) -> pb.FeatureValue:
     """The message of a feature's or an attribute's value."""
     if isinstance(value, str):
-        return pb.FeatureValue(category=value)
-    if isinstance(value, int | float | np.number):
+        return pb.FeatureValue(category=_string(value, "the value of a feature"))
+    if isinstance(value, Real):
         return pb.FeatureValue(number=float(value))
     if isinstance(value, Iterable) and not isinstance(value, bytes):
-        return pb.FeatureValue(categories=pb.Categories(values=value))
-    raise TypeError(f"the value of a feature is a str, a number or a sequence of str; got {type(value).__name__}")
+        return pb.FeatureValue(categories=pb.Categories(values=_strings(value, "the value of a feature")))
+    raise TypeError(f"the value of a feature is a str, a number or a sequence of str; got {_described(value)}")
+
+
+def _user_message(query: Query) -> pb.User:
+    return pb.User(
+        user_id=_string(query.user_id, "user_id"),
+        history=_strings(query.history, "history"),
+        features={_string(name, "features"): feature_message(value) for name, value in query.features.items()},
+    )
 
 
 def _query_messages(queries: Iterable[QueryLike]) -> list[pb.Query]:
-    if isinstance(queries, str):
-        raise TypeError(f"queries is a sequence of queries; got one str, {queries!r}")
+    if isinstance(queries, str | bytes | Mapping) or not isinstance(queries, Iterable):
+        raise TypeError(f"queries is a sequence of queries; got {_described(queries)}")
     messages = [query_message(query) for query in queries]
     if len(messages) > MAX_QUERIES:
         raise ValueError(f"one call takes up to {MAX_QUERIES:,} queries; got {len(messages):,}: use stream instead")
@@ -146,8 +159,28 @@ def _cap_message(cap: Cap) -> pb.AttributeCap:
     return pb.AttributeCap(attribute=cap.attribute, max_count=cap.max_count)
 
 
-def _strings(values: Iterable[str], name: str) -> Iterable[str]:
-    """The values, unless they are one str, whose letters would pass for ids."""
-    if isinstance(values, str):
-        raise TypeError(f"{name} is a sequence of str; got one str, {values!r}")
-    return values
+def _strings(values: Iterable[str], name: str) -> list[str]:
+    """The values, unless they are one str, whose letters would pass for ids, or one of them is no str."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} is a sequence of str; got {_described(values)}")
+    strings = list(values)
+    try:
+        "".join(strings).encode()  # One look at all of them: which of them is wrong is asked where one is.
+    except (TypeError, UnicodeEncodeError):
+        for place, value in enumerate(strings):
+            _string(value, f"{name}[{place}]")
+    return strings
+
+
+def _string(value: str, name: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is a str; got {_described(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} is Unicode; got {value!r:.60}, which has half of a surrogate pair") from None
+    return value
+
+
+def _described(value: object) -> str:
+    return f"{type(value).__name__} {value!r:.60}"

@@ -7,7 +7,7 @@ from itertools import islice
 from random import Random
 
 from bascule.answers import RankingResult, broken_contract, read_rankings
-from bascule.errors import BasculeError, UnavailableError
+from bascule.errors import BasculeError, LimitExceededError, UnavailableError
 from bascule.requests import MAX_QUERIES, stream_request
 from bascule.v1.recommendation_service_pb2 import (
     Query,
@@ -137,8 +137,10 @@ class Resumption:
         Raises:
             BasculeError: The error itself, where another try would not help or there were enough.
         """
-        if not isinstance(error, UnavailableError) or self._tries >= self._max_tries:
+        # A message that is too large for the server stays so.
+        mends = isinstance(error, UnavailableError) and not isinstance(error, LimitExceededError)
+        if not mends or self._tries >= self._max_tries:
             raise error
-        delay = max(min(INITIAL_DELAY * 2.0**self._tries, MAX_DELAY), error.retry_after or 0.0)
+        delay = max(min(INITIAL_DELAY * 2.0**self._tries, MAX_DELAY), error.failure.retry_after or 0.0)
         self._tries += 1
         return delay * (1 + self._random.random() / 5)

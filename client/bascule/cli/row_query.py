@@ -1,6 +1,7 @@
 """From a row of a file to a query."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from bascule.models import ValueKind
@@ -10,16 +11,21 @@ LIST_SEPARATOR = "|"
 """Stands between the values of a list in one cell of a CSV file."""
 
 
-def query_of(row: Mapping[str, Any], features: Mapping[str, ValueKind]) -> Query:
+def query_of(
+    row: Mapping[str, Any], features: Mapping[str, ValueKind], columns: Mapping[str, str] = MappingProxyType({})
+) -> Query:
     """The query that a row asks.
 
+    Its columns are named ``user_id``, ``history`` and as the features, unless ``columns`` names another for one.
     A value that does not fit the feature's kind goes into the query as it is: the server says what is wrong with it.
     """
-    given = {name: row[name] for name in features if row.get(name) not in (None, "")}
+    values = {name: row.get(columns.get(name, name)) for name in ("user_id", "history", *features)}
     return Query(
-        user_id=_text(row.get("user_id")),
-        history=_texts(row.get("history")),
-        features={name: _feature(value, features[name]) for name, value in given.items()},
+        user_id=_text(values["user_id"]),
+        history=_texts(values["history"]),
+        features={
+            name: _feature(values[name], kind) for name, kind in features.items() if values[name] not in (None, "")
+        },
     )
 
 

@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("users", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file to write.")
+@click.option(
+    "--columns",
+    default="",
+    metavar="NAME=COLUMN,...",
+    help="Where user_id, history or a feature stands under another name in USERS, such as user_id=customer.",
+)
 @count_option
 @model_option
 @server_option
-def score(users: Path, out: Path, count: int, model: str, server: str) -> None:
+def score(users: Path, out: Path, columns: str, count: int, model: str, server: str) -> None:
     """Recommend items to every user of the file USERS.
 
     Both files are Parquet, CSV or JSON lines, by their suffix: .parquet, .csv or .jsonl. USERS has a column user_id; a
@@ -37,15 +43,24 @@ def score(users: Path, out: Path, count: int, model: str, server: str) -> None:
     from bascule.cli.input_rows import InputError
     from bascule.client import Client
 
+    renamed = _parse_columns(columns)
     try:
         with Client(server, model=model) as client:
-            failed_count = _score_file(users, out, client, model, count)
+            failed_count = _score_file(users, out, client, model, count, renamed)
     except (InputError, OSError) as error:
         raise CommandFailed(str(error)) from error
     raise click.exceptions.Exit(1 if failed_count else 0)
 
 
-def _score_file(users: Path, out: Path, client: "Client", model: str, count: int) -> int:
+def _parse_columns(text: str) -> Mapping[str, str]:
+    """The columns that ``--columns`` gives, by what is read from them."""
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    if not all(name.strip() and column.strip() for name, _, column in pairs):
+        raise click.BadParameter(f"expected NAME=COLUMN,...; got {text!r}", param_hint="--columns")
+    return {name.strip(): column.strip() for name, _, column in pairs}
+
+
+def _score_file(users: Path, out: Path, client: "Client", model: str, count: int, columns: Mapping[str, str]) -> int:
     """Writes the output, and returns how many rows failed."""
     from bascule.cli.failed_rows import FailedRows
     from bascule.cli.input_rows import format_of
@@ -55,13 +70,13 @@ def _score_file(users: Path, out: Path, client: "Client", model: str, count: int
 
     input_format = format_of(users)
     features = _declared_features(client.models(), model)
-    _check_columns(users, input_format.column_names(users), features)
+    _check_columns(users, input_format.column_names(users), features, columns)
     with ExitStack() as stack:
         output = stack.enter_context(_open_output(users, out))
         failed_rows = FailedRows(out, stack)
         progress = stack.enter_context(row_progress())
         task = progress.add_task("", total=input_format.count_rows(users))
-        asked = Asked(input_format.read_rows(users), features)
+        asked = Asked(input_format.read_rows(users), features, columns)
         row_number = 0
         for row_number, result in enumerate(client.stream(asked, count=count), start=1):
             user_id = asked.user_ids.popleft()
@@ -80,16 +95,22 @@ def _score_file(users: Path, out: Path, client: "Client", model: str, count: int
 class Asked:
     """The queries of the rows, and whose they are: the ids of the users whose answers are still to come, in order."""
 
-    def __init__(self, rows: Iterator[Mapping[str, object]], features: Mapping[str, "ValueKind"]) -> None:
+    def __init__(
+        self,
+        rows: Iterator[Mapping[str, object]],
+        features: Mapping[str, "ValueKind"],
+        columns: Mapping[str, str],
+    ) -> None:
         self.user_ids: deque[str] = deque()
         self._rows = rows
         self._features = features
+        self._columns = columns
 
     def __iter__(self) -> Iterator["Query"]:
         from bascule.cli.row_query import query_of
 
         for row in self._rows:
-            query = query_of(row, self._features)
+            query = query_of(row, self._features, self._columns)
             self.user_ids.append(query.user_id)
             yield query
 
@@ -109,12 +130,20 @@ def _declared_features(models: Sequence["Model"], name: str) -> Mapping[str, "Va
     return max(chosen, key=lambda model: model.version).features
 
 
-def _check_columns(users: Path, columns: Sequence[str], features: Mapping[str, "ValueKind"]) -> None:
+def _check_columns(
+    users: Path, present: Sequence[str], features: Mapping[str, "ValueKind"], columns: Mapping[str, str]
+) -> None:
     from bascule.cli.input_rows import InputError
 
-    if "user_id" not in columns:
-        raise InputError(f"{users}: no column user_id; there are: {', '.join(columns) or 'none'}")
-    ignored = [column for column in columns if column not in {"user_id", "history", *features}]
+    readable = {"user_id", "history", *features}
+    if unreadable := columns.keys() - readable:
+        got, names = ", ".join(sorted(unreadable)), ", ".join(sorted(readable))
+        raise click.BadParameter(f"the model reads {names}; got {got}", param_hint="--columns")
+    for column in {"user_id": "user_id", **columns}.values():
+        if column not in present:
+            raise InputError(f"{users}: no column {column}; there are: {', '.join(present) or 'none'}")
+    read = {columns.get(name, name) for name in readable}
+    ignored = [column for column in present if column not in read]
     if ignored:
         click.echo(f"not read, since the model has no such features: {', '.join(ignored)}", err=True)
 
