@@ -84,7 +84,7 @@ class AsyncClient:
         item_id: str | None = None,
         vector: VectorValues | None = None,
         excluded: Sequence[str] = (),
-        candidates: Sequence[str] = (),
+        candidates: Sequence[str] | None = None,
         timeout: float | None = None,
         **options: Unpack[RankingOptions],
     ) -> Ranking:

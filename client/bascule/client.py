@@ -77,7 +77,7 @@ class Client:
         item_id: str | None = None,
         vector: VectorValues | None = None,
         excluded: Sequence[str] = (),
-        candidates: Sequence[str] = (),
+        candidates: Sequence[str] | None = None,
         timeout: float | None = None,
         **options: Unpack[RankingOptions],
     ) -> Ranking:

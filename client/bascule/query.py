@@ -39,8 +39,8 @@ class Query:
     """float [dimension], such as ``Client.embed`` returns."""
     excluded_item_ids: Sequence[str] = ()
     """Items that must not be recommended. At most 10,000."""
-    candidate_item_ids: Sequence[str] = ()
-    """Where not empty, only these items may be recommended. At most 10,000."""
+    candidate_item_ids: Sequence[str] | None = None
+    """Only these items may be recommended. From 1 to 10,000; None: any item. An empty list cannot be sent."""
 
     def __post_init__(self) -> None:
         subjects = {

@@ -71,7 +71,7 @@ def query_message(query: QueryLike) -> pb.Query:
 
     Raises:
         TypeError: It is no query, or holds something of a type that a message cannot hold.
-        ValueError: It holds a str that is no valid Unicode.
+        ValueError: It holds a str that is no valid Unicode, or an empty list of candidates.
     """
     if isinstance(query, str):
         return pb.Query(user=pb.User(user_id=_string(query, "user_id")))
@@ -79,7 +79,7 @@ def query_message(query: QueryLike) -> pb.Query:
         raise TypeError(f"a query is a Query, or a str that is the id of a user; got {_described(query)}")
     message = pb.Query(
         excluded_item_ids=_strings(query.excluded_item_ids, "excluded_item_ids"),
-        candidate_item_ids=_strings(query.candidate_item_ids, "candidate_item_ids"),
+        candidate_item_ids=_candidates(query.candidate_item_ids),
     )
     if query.item_id is not None:
         message.item_id = _string(query.item_id, "item_id")
@@ -100,6 +100,16 @@ def feature_message(value: FeatureValue) -> pb.FeatureValue:
     if isinstance(value, Iterable) and not isinstance(value, bytes):
         return pb.FeatureValue(categories=pb.Categories(values=_strings(value, "the value of a feature")))
     raise TypeError(f"the value of a feature is a str, a number or a sequence of str; got {_described(value)}")
+
+
+def _candidates(item_ids: Sequence[str] | None) -> list[str]:
+    if item_ids is None:
+        return []
+    candidates = _strings(item_ids, "candidate_item_ids")
+    if not candidates:
+        # On the wire it would mean the opposite: no restriction.
+        raise ValueError("candidate_item_ids is empty, so nothing could be recommended; None stands for any item")
+    return candidates
 
 
 def _user_message(query: Query) -> pb.User:

@@ -22,6 +22,7 @@ from bascule.testing.answering import read_query
 
 texts = st.text(max_size=5)
 ids = st.lists(texts, max_size=3).map(tuple)
+candidates = st.none() | st.lists(texts, min_size=1, max_size=3).map(tuple)
 values = texts | st.floats(allow_nan=False) | st.lists(texts, max_size=3)
 user_queries = st.builds(
     Query,
@@ -29,9 +30,9 @@ user_queries = st.builds(
     history=ids,
     features=st.dictionaries(texts, values, max_size=3),
     excluded_item_ids=ids,
-    candidate_item_ids=ids,
+    candidate_item_ids=candidates,
 )
-item_queries = st.builds(Query, item_id=texts, excluded_item_ids=ids, candidate_item_ids=ids)
+item_queries = st.builds(Query, item_id=texts, excluded_item_ids=ids, candidate_item_ids=candidates)
 
 
 @given(user_queries | item_queries)
@@ -77,6 +78,11 @@ def test_the_kind_of_a_feature_follows_from_its_type(value: Any, kind: str) -> N
 def test_a_feature_of_another_type_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="a str, a number or a sequence of str; got"):
         feature_message(value)
+
+
+def test_no_candidates_left_is_refused_since_the_server_would_take_it_for_any_item() -> None:
+    with pytest.raises(ValueError, match="candidate_item_ids is empty"):
+        query_message(Query("42", candidate_item_ids=[]))
 
 
 @pytest.mark.parametrize("field", ["history", "excluded_item_ids", "candidate_item_ids"])

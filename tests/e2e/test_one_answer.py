@@ -27,7 +27,7 @@ def _random_query(chance: random.Random) -> Query:
         history=history,
         features={name: value for name, value in features.items() if chance.random() < 0.5},
         excluded_item_ids=chance.sample(ITEMS, chance.choice([0, 3])),
-        candidate_item_ids=chance.sample(ITEMS, chance.choice([0, 0, 40])),
+        candidate_item_ids=chance.choice([None, None, chance.sample(ITEMS, 40)]),
     )
 
 
@@ -90,5 +90,5 @@ def _offline(query: Query) -> answering.Query:
         features=features,
         item_id=query.item_id,
         excluded_item_ids=query.excluded_item_ids,
-        candidate_item_ids=query.candidate_item_ids,
+        candidate_item_ids=query.candidate_item_ids or (),
     )

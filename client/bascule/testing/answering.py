@@ -49,7 +49,7 @@ class Answers:
             place
             for place, item_id in enumerate(ranking.item_ids)
             if item_id not in query.excluded_item_ids
-            and (not query.candidate_item_ids or item_id in query.candidate_item_ids)
+            and (query.candidate_item_ids is None or item_id in query.candidate_item_ids)
         ][: options.item_count]
         return pb.Ranking(
             item_ids=[ranking.item_ids[place] for place in allowed],
@@ -101,7 +101,7 @@ def read_query(message: pb.Query) -> Query:
         item_id=message.item_id if message.HasField("item_id") else None,
         vector=np.array(message.vector.values, np.float32) if message.HasField("vector") else None,
         excluded_item_ids=tuple(message.excluded_item_ids),
-        candidate_item_ids=tuple(message.candidate_item_ids),
+        candidate_item_ids=tuple(message.candidate_item_ids) or None,
     )
 
 
