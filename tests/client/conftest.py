@@ -6,14 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from bascule import AsyncClient, Client, Query, ValueKind
 from bascule.testing import LocalServer
-
-# How long an example takes says nothing on a machine that does other work too.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 
 def favourites(query: Query) -> list[tuple[str, float]]:

@@ -3,15 +3,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from hypothesis import settings
 
 if TYPE_CHECKING:
     from bascule_training.config import FitConfig
     from bascule_training.fit import Run
-
-# A busy machine is no failure.
-settings.register_profile("without_deadline", deadline=None)
-settings.load_profile("without_deadline")
 
 
 class Ring(NamedTuple):

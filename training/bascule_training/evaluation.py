@@ -152,7 +152,7 @@ def _blocks_of_scorer(scorer: Scorer, cases: Cases) -> Iterator[_Block]:
     for start, stop in _spans(len(cases), BATCH_SIZE):
         answers = scorer.answer([Question(query, Rank(item_count=DEPTH)) for query in cases.queries[start:stop]])
         lists = [_found(answer, rows) for answer in answers]
-        ranks = metrics.ranks_in_lists(lists, _span(cases.relevant, start, stop), DEPTH)
+        ranks = metrics.ranks_in_lists(lists, cases.relevant.part(start, stop), DEPTH)
         yield _Block(ranks, [found.rows for found in lists])
 
 
@@ -166,20 +166,14 @@ def _found(answer: Answer, rows: Mapping[str, int]) -> Found:
 
 def _blocks_of_baseline(baseline: Baseline, cases: Cases) -> Iterator[_Block]:
     for start, stop in _spans(len(cases), max(1, BLOCK_SCORES // len(cases.item_ids))):
-        histories = _span(cases.histories, start, stop)
+        histories = cases.histories.part(start, stop)
         scores = metrics.without(baseline.scores(histories), histories)
-        ranks = metrics.ranks_in_scores(scores, _span(cases.relevant, start, stop))
+        ranks = metrics.ranks_in_scores(scores, cases.relevant.part(start, stop))
         yield _Block(ranks, [metrics.best_of(row, max(CUTOFFS)).rows for row in scores])
 
 
 def _spans(count: int, size: int) -> Iterator[tuple[int, int]]:
     return ((start, min(start + size, count)) for start in range(0, count, size))
-
-
-def _span(histories: Histories, start: int, stop: int) -> Histories:
-    """The histories of the users from ``start`` to before ``stop``."""
-    offsets = histories.offsets[start : stop + 1]
-    return Histories(histories.item_rows[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
 def _evaluate(name: str, cases: Cases, blocks: Iterator[_Block], progress: Progress | None) -> Evaluation:
