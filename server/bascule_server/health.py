@@ -54,6 +54,10 @@ class Health(HealthServicer):  # type: ignore[misc]  # it has no types
             await changed.wait()
         raise ServiceError(Reason.STOPPING)
 
+    def statuses(self) -> dict[str, pb.HealthCheckResponse.ServingStatus.ValueType]:
+        """The state of every service now, for ``List``."""
+        return {service: self._status(service) for service in sorted(self._services)}
+
     def _status(self, service: str) -> pb.HealthCheckResponse.ServingStatus.ValueType:
         if service not in self._services:
             return pb.HealthCheckResponse.SERVICE_UNKNOWN

@@ -31,6 +31,7 @@ from bascule_server.channel_options import channel_options
 from bascule_server.config import ServerConfig
 from bascule_server.draining import Draining
 from bascule_server.health import Health
+from bascule_server.health_list import list_handler
 from bascule_server.interceptors import CallInterceptor, TimeoutPolicy
 from bascule_server.model_service import ModelService
 from bascule_server.models import Models, newest_versions
@@ -75,6 +76,8 @@ class Server:
         )
         add_RecommendationServiceServicer_to_server(recommendations, self._grpc)
         add_ModelServiceServicer_to_server(ModelService(self._models), self._grpc)
+        # First, since the library's own handler answers all methods of the service that it knows.
+        self._grpc.add_generic_rpc_handlers((list_handler(self._health.statuses),))
         add_HealthServicer_to_server(self._health, self._grpc)
         if self._config.reflection:
             from grpc_reflection.v1alpha import reflection
