@@ -44,6 +44,10 @@ class Restriction:
 class Retriever(Protocol):
     """Finds the best items for each query."""
 
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """float32 [items, dimension], of the items that are searched."""
+
     def search(
         self, queries: NDArray[np.float32], counts: Sequence[int], restrictions: Sequence[Restriction]
     ) -> list[Found]:

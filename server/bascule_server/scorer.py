@@ -27,12 +27,14 @@ from bascule_server.query import (
     Ranking,
     Score,
 )
-from bascule_server.retrieval import ExactRetriever, Found, Restriction, best, products
+from bascule_server.retrieval import ExactRetriever, Found, Restriction, Retriever, best, products
 from bascule_server.subject import TOWER_PATHS, Subject, Subjects
 from bascule_server.tower import QueryTower
 
 MAX_UNKNOWN_IDS = 100
 """How many unknown ids an answer lists."""
+
+_UNRESTRICTED = Restriction(np.empty(0, np.int64))
 
 
 @dataclass(slots=True)
@@ -41,6 +43,11 @@ class Task:
 
     question: Question
     subject: Subject
+    unknown_item_ids: list[str]
+    """Ids that the catalogue does not have: of the history, and of what a ranking must keep to."""
+    restriction: Restriction = _UNRESTRICTED
+    candidates: NDArray[np.int64] | None = None
+    """int64 [rows], distinct and ascending, no other is ranked. None: all are."""
     vector: NDArray[np.float32] | None = None
     """float32 [dimension]; None until embedded, and always on the popular path."""
 
@@ -61,8 +68,9 @@ class Scorer:
         self._subjects = subjects
         self._encoder = encoder
         self._tower = tower
-        self._retriever = ExactRetriever(vectors)
-        self._similar = ExactRetriever(_unit(vectors))
+        self._retriever: Retriever = ExactRetriever(vectors)
+        unit = _unit(vectors)
+        self._similar: Retriever = self._retriever if unit is vectors else ExactRetriever(unit)
         self._by_popularity = np.lexsort((np.arange(len(catalogue)), -catalogue.popularity))
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
@@ -80,7 +88,26 @@ class Scorer:
             return error
         if isinstance(question.ask, Embed) and subject.path == RankingPath.RANKING_PATH_POPULAR:
             return NothingKnownError()
-        return Task(question, subject)
+        if isinstance(question.ask, Rank):
+            return self._start_ranking(question, question.ask, subject)
+        return Task(question, subject, list(subject.unknown_item_ids))
+
+    def _start_ranking(self, question: Question, rank: Rank, subject: Subject) -> Task:
+        """Looks up the ids that the ranking must keep to."""
+        excluded, unknown_excluded = self._catalogue.rows(question.query.excluded_item_ids)
+        candidates, unknown_candidates = self._catalogue.rows(question.query.candidate_item_ids)
+        rows = [excluded]
+        if rank.exclude_history:
+            rows.append(subject.history)
+        if subject.item_row is not None:
+            rows.append(np.array([subject.item_row]))
+        return Task(
+            question,
+            subject,
+            unknown_item_ids=[*subject.unknown_item_ids, *unknown_excluded, *unknown_candidates],
+            restriction=Restriction(np.concatenate(rows), self._catalogue.allowed(rank.filters)),
+            candidates=np.unique(candidates) if question.query.candidate_item_ids else None,
+        )
 
     def _embed(self, tasks: Sequence[Task]) -> None:
         """Gives each task its vector."""
@@ -114,36 +141,23 @@ class Scorer:
     def _best(self, tasks: Sequence[Task], counts: Sequence[int]) -> list[Found]:
         """The best items for each task, within its exclusions, filters and candidates."""
         found: dict[int, Found] = {}
-        searches: dict[ExactRetriever, list[int]] = defaultdict(list)
-        restrictions = [self._restriction(task) for task in tasks]
-        for index, (task, restriction) in enumerate(zip(tasks, restrictions, strict=True)):
-            if task.question.query.candidate_item_ids:
-                rows = np.unique(self._catalogue.rows(task.question.query.candidate_item_ids)[0])
-                rows = restriction.remaining(rows)
+        searches: dict[Retriever, list[int]] = defaultdict(list)
+        for index, task in enumerate(tasks):
+            if task.candidates is not None:
+                rows = task.restriction.remaining(task.candidates)
                 found[index] = best(rows, self._scores(task, rows), counts[index])
             elif task.vector is None:
-                rows = restriction.remaining(self._by_popularity)[: counts[index]]
+                rows = task.restriction.remaining(self._by_popularity)[: counts[index]]
                 found[index] = Found(rows, self._scores(task, rows))
             else:
                 searches[self._retriever_of(task)].append(index)
         for retriever, indices in searches.items():
             queries = np.stack([_given(tasks[index].vector) for index in indices])
-            results = retriever.search(queries, [counts[i] for i in indices], [restrictions[i] for i in indices])
+            results = retriever.search(queries, [counts[i] for i in indices], [tasks[i].restriction for i in indices])
             found |= zip(indices, results, strict=True)
         return [found[index] for index in range(len(tasks))]
 
-    def _restriction(self, task: Task) -> Restriction:
-        ask, query = task.question.ask, task.question.query
-        if not isinstance(ask, Rank):
-            raise TypeError(f"got {type(ask).__name__}; only rankings are restricted")
-        excluded = [self._catalogue.rows(query.excluded_item_ids)[0]]
-        if ask.exclude_history:
-            excluded.append(task.subject.history)
-        if task.subject.item_row is not None:
-            excluded.append(np.array([task.subject.item_row]))
-        return Restriction(np.concatenate(excluded), self._catalogue.allowed(ask.filters))
-
-    def _retriever_of(self, task: Task) -> ExactRetriever:
+    def _retriever_of(self, task: Task) -> Retriever:
         return self._similar if task.subject.path == RankingPath.RANKING_PATH_SIMILAR else self._retriever
 
     def _scores(self, task: Task, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -158,12 +172,11 @@ class Scorer:
             found = capped(found, column, rank, lambda count: self._best([task], [count])[0])
         if rank.min_score is not None:
             found = scoring_at_least(rank.min_score, found)
-        query = task.question.query
         return Ranking(
             item_ids=[self._catalogue.item_ids[row] for row in found.rows.tolist()],
             scores=found.scores,
             path=task.subject.path,
-            unknown_item_ids=self._unknown(task, query.excluded_item_ids, query.candidate_item_ids),
+            unknown_item_ids=_listed(task.unknown_item_ids),
             attributes=self._catalogue.attributes(found.rows.tolist(), rank.attributes) if rank.attributes else None,
         )
 
@@ -172,15 +185,13 @@ class Scorer:
         is_known = ~np.isnan(found)
         scores = np.full(len(found), np.nan, np.float32)
         scores[is_known] = self._scores(task, found[is_known].astype(np.int64))
-        return ItemScores(scores, task.subject.path, self._unknown(task, ask.item_ids))
+        unknown = [item_id for item_id, known in zip(ask.item_ids, is_known.tolist(), strict=True) if not known]
+        return ItemScores(scores, task.subject.path, _listed([*task.unknown_item_ids, *unknown]))
 
-    def _unknown(self, task: Task, *id_lists: Sequence[str]) -> list[str]:
-        """The first distinct ids, of the history and then of the lists, that the catalogue does not have."""
-        unknown = dict.fromkeys(task.subject.unknown_item_ids)
-        for item_ids in id_lists:
-            if item_ids:
-                unknown |= dict.fromkeys(self._catalogue.rows(item_ids)[1])
-        return list(unknown)[:MAX_UNKNOWN_IDS]
+
+def _listed(unknown_item_ids: Sequence[str]) -> list[str]:
+    """The first distinct ones."""
+    return list(dict.fromkeys(unknown_item_ids))[:MAX_UNKNOWN_IDS]
 
 
 def _given(vector: NDArray[np.float32] | None) -> NDArray[np.float32]:
