@@ -6,7 +6,7 @@ import pytest
 
 from bascule_training.config import DataConfig, FeatureConfig
 from bascule_training.dataset import Dataset, cases, read_dataset
-from bascule_training.splits import Given
+from bascule_training.splits import Given, Random
 from bascule_training.tables import DataError
 
 LOG = """user_id,item_id,time
@@ -82,3 +82,12 @@ def test_given_parts_are_read_as_the_interactions_are(config: DataConfig, tmp_pa
     dataset = read_dataset(given, [], [])
     assert dataset.splits.test.select("user_id", "item_id", "time").rows() == [("a", "x", 9)]
     assert len(dataset.interactions) == 7
+
+
+def test_histories_are_in_time_order_however_the_parts_were_drawn(config: DataConfig, tmp_path: Path) -> None:
+    rows = [f"a,i{time:02},{time}" for time in range(40)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,time", *rows]))
+    drawn = config.model_copy(update={"split": Random(validation_fraction=0.3, test_fraction=0.3)})
+    dataset = read_dataset(drawn, [], [FeatureConfig(name="genres", kind="multi_valued")])
+    assert dataset.interactions["time"].to_list() == list(range(40))
+    assert dataset.before_test()["time"].is_sorted()

@@ -40,7 +40,7 @@ class Dataset:
 
     def before_test(self) -> pl.DataFrame:
         """The interactions of the training and the validation part."""
-        return pl.concat([self.splits.train, self.splits.validation])
+        return _in_time_order(self.splits.train, self.splits.validation)
 
     def is_trained(self) -> NDArray[np.bool_]:
         """bool [items], whether the training part has the item."""
@@ -63,13 +63,18 @@ def read_dataset(
         return read_interactions(path, config.columns, min_value=config.min_value, deduplicate=config.deduplicate)
 
     splits = split(read(config.interactions), config.split, read)
-    interactions = pl.concat([splits.train, splits.validation, splits.test])
+    interactions = _in_time_order(splits.train, splits.validation, splits.test)
     item_ids = splits.train["item_id"].unique().sort()
     user_ids = interactions["user_id"].unique().sort()
     items = _with_lists(_table(config.items, "item_id", item_ids, keep_others=bool(item_features)), item_features)
     users = _with_lists(_table(config.users, "user_id", user_ids, keep_others=False), query_features)
     rows = {item_id: row for row, item_id in enumerate(items["item_id"].to_list())}
     return Dataset(interactions, splits, items, users, rows)
+
+
+def _in_time_order(*parts: pl.DataFrame) -> pl.DataFrame:
+    """Parts joined, as histories need them: a random split has later interactions in front of earlier ones."""
+    return pl.concat(parts).sort("time", maintain_order=True)
 
 
 def _with_lists(table: pl.DataFrame, features: Sequence[FeatureConfig]) -> pl.DataFrame:
