@@ -131,7 +131,10 @@ class QueryTower(keras.Model):  # type: ignore[misc]
             hidden = block(hidden, visible, training=training)
         vectors = self._norm(hidden)
         if self._user is not None:
-            vectors += tf.gather(self._user(tensors), tf.maximum(users, 0))
+            # Features are gathered before they are read, so that a step costs what its positions cost, not all users.
+            places = tf.maximum(tf.reshape(users, (-1,)), 0)
+            read = self._user({name: tf.gather(tensor, places) for name, tensor in tensors.items()})
+            vectors += tf.reshape(read, tf.shape(vectors))
         return unit(vectors)
 
     def last(self, items: tf.Tensor, visible: tf.Tensor, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
