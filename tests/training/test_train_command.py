@@ -99,10 +99,11 @@ def test_models_that_would_lie_in_a_file_are_refused(path: Path) -> None:
 def test_a_slip_in_the_configuration_does_not_wait_for_tensorflow(path: Path) -> None:
     code = f"""
 import sys
-from bascule_training.commands.train import TrainError, train
+from bascule_server.commands.failure import CommandFailed
+from bascule_training.commands.train import train
 try:
     train([{str(path)!r}, "--set", "fit.epochs=0"], standalone_mode=False)
-except TrainError:
+except CommandFailed:
     sys.exit("tensorflow" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

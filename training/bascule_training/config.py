@@ -1,6 +1,6 @@
 """The configuration of one training run: a TOML file, checked before anything is read or computed.
 
-ConfigError   what is wrong, naming the field and the value
+What is wrong becomes a ``ConfigError`` that names the field and the value.
 """
 
 import re

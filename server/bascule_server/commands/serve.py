@@ -5,11 +5,7 @@ from pathlib import Path
 
 import click
 
-
-class StartError(click.ClickException):
-    """The server cannot start as it was told to: one sentence, and exit status 2."""
-
-    exit_code = 2
+from bascule_server.commands.failure import CommandFailed
 
 
 @click.command()
@@ -37,7 +33,7 @@ def serve(
         configure_logs(config.log_level)
         asyncio.run(server.serve(config, models_root, lambda port: _write_port(port_file, port)))
     except (ArtifactError, ConfigError, server.ListenError) as error:
-        raise StartError(str(error)) from error
+        raise CommandFailed(str(error)) from error
 
 
 def _write_port(path: Path | None, port: int) -> None:

@@ -1,9 +1,10 @@
 """`bascule data`: data to train on, generated or fetched."""
 
 from pathlib import Path
-from typing import NoReturn
 
 import click
+
+from bascule_server.commands.failure import CommandFailed
 
 _OUT = click.option(
     "--out",
@@ -34,7 +35,7 @@ def generate(folder: Path, users: int, items: int, interactions: int, seed: int)
         generated = generator.generate(users, items, interactions, seed)
         generator.write(generated, folder)
     except (ValueError, OSError) as error:
-        _fail(error)
+        raise CommandFailed(str(error)) from error
     click.echo(f"{folder}: {interactions:,} interactions of {users:,} users with {items:,} items")
 
 
@@ -51,11 +52,6 @@ def movielens(folder: Path) -> None:
     try:
         download(folder)
     except (DownloadError, OSError) as error:
-        _fail(error)
+        raise CommandFailed(str(error)) from error
     click.echo(f"{folder}: 100,000 ratings of 1,682 films by 943 users")
     click.echo(TERMS)
-
-
-def _fail(error: Exception) -> NoReturn:
-    click.echo(f"Error: {error}", err=True)
-    raise SystemExit(2)

@@ -5,11 +5,7 @@ from pathlib import Path
 
 import click
 
-
-class TrainError(click.ClickException):
-    """The run cannot be done: one sentence, and exit status 2."""
-
-    exit_code = 2
+from bascule_server.commands.failure import CommandFailed
 
 
 @click.command()
@@ -51,12 +47,12 @@ def train(config_path: Path, models: Path, settings: tuple[str, ...], resume: bo
         from bascule_training.publish import PublishError
         from bascule_training.train_display import TrainDisplay
     except ConfigError as error:
-        raise TrainError(str(error)) from error
+        raise CommandFailed(str(error)) from error
     try:
         with TrainDisplay(console, config.fit.epochs) as display:
             trained = training.train(config, models, resume=resume, observe=display.show)
     except (ArtifactError, CheckpointError, DataError, PublishError) as error:
-        raise TrainError(str(error)) from error
+        raise CommandFailed(str(error)) from error
     except KeyboardInterrupt:
         console.print("Stopped. Nothing was published; go on after the last whole epoch with --resume.")
         raise SystemExit(130) from None
