@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import polars as pl
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Attribute, AttributeKind
@@ -24,9 +22,9 @@ from bascule_server.retrieval import best
 from bascule_training.dataset import Dataset
 from bascule_training.export import convert_to_litert, export_saved_model
 from bascule_training.features import Declared, feature_names, feature_rows
-from bascule_training.fit import Subject, tensors
-from bascule_training.model import TwoTowerModel
+from bascule_training.fit import Subject
 from bascule_training.tables import DataError
+from bascule_training.two_towers import TwoTowers
 
 GOLDEN_QUERIES = 64
 GOLDEN_ITEMS = 20
@@ -35,7 +33,7 @@ GOLDEN_ITEMS = 20
 class Contents(NamedTuple):
     """What an artifact is made of."""
 
-    model: TwoTowerModel
+    model: TwoTowers
     dataset: Dataset
     query: Declared
     item: Declared
@@ -80,9 +78,7 @@ def golden_queries(contents: Contents, vectors: NDArray[np.float32]) -> GoldenQu
     drawn = [users[name].sample(GOLDEN_QUERIES, with_replacement=True, seed=seed) for seed, name in enumerate(names)]
     features = feature_rows(pl.DataFrame(drawn), names) if names else [{} for _ in histories]
     subjects = [Subject(history, values) for history, values in zip(histories, features, strict=True)]
-    query_vectors = contents.model.query_vectors(
-        contents.model.history_table(), tensors(contents.encoder.encode(subjects))
-    ).numpy()
+    query_vectors = contents.model.query_tower().vectors(contents.encoder.encode(subjects))
     rows = np.arange(len(vectors))
     found = [best(rows, scores, min(GOLDEN_ITEMS, len(rows))) for scores in query_vectors @ vectors.T]
     item_ids = contents.dataset.items["item_id"].to_list()
@@ -111,24 +107,13 @@ def _write_users(path: Path, contents: Contents) -> None:
 
 
 def _write_towers(folder: Path, contents: Contents) -> None:
-    model = contents.model
-    table = tf.Variable(model.history_table(), trainable=False)
     query_tower = folder / artifact.QUERY_TOWER_SAVED_MODEL
-    export_saved_model(
-        query_tower,
-        lambda inputs: model.query_vectors(table, inputs),
-        contents.query.features,
-        [*_variables(model.queries), table],
-    )
+    export_saved_model(query_tower, contents.model.query_tower(), contents.query.features)
     convert_to_litert(query_tower, folder / artifact.QUERY_TOWER_LITERT)
-    if contents.item.features:
-        item_tower = folder / artifact.ITEM_TOWER_SAVED_MODEL
-        export_saved_model(item_tower, model.new_item_vectors, contents.item.features, _variables(model.items))
-        convert_to_litert(item_tower, folder / artifact.ITEM_TOWER_LITERT)
-
-
-def _variables(tower: keras.Model) -> list[tf.Variable]:
-    return [variable.value for variable in tower.variables]
+    item_tower = contents.model.item_tower()
+    if item_tower is not None:
+        export_saved_model(folder / artifact.ITEM_TOWER_SAVED_MODEL, item_tower, contents.item.features)
+        convert_to_litert(folder / artifact.ITEM_TOWER_SAVED_MODEL, folder / artifact.ITEM_TOWER_LITERT)
 
 
 def _attribute_kind(items: pl.DataFrame, name: str) -> AttributeKind.ValueType:

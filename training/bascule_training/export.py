@@ -1,30 +1,25 @@
 """Exports towers: as SavedModels and as LiteRT files, which hold the same computation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
 from bascule.v1.artifact_pb2 import Feature
-
-Computation = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
-"""Tensors [rows, ...] by the feature's name -> float32 [rows, dimension]."""
+from bascule_training.two_towers import Tower
 
 
-def export_saved_model(
-    folder: Path, computation: Computation, features: Sequence[Feature], variables: Sequence[tf.Variable]
-) -> None:
+def export_saved_model(folder: Path, tower: Tower, features: Sequence[Feature]) -> None:
     """Writes a tower as a SavedModel with one signature, from its features to ``vector``.
 
     Args:
         folder: of the SavedModel.
-        computation: of the tower.
+        tower: the tower.
         features: what it reads.
-        variables: all that the computation uses; they are saved with it.
     """
     module = tf.Module()
-    module.saved_variables = variables
-    module.serve = tf.function(lambda **inputs: {"vector": computation(inputs)})
+    module.saved_variables = tower.variables
+    module.serve = tf.function(lambda **inputs: {"vector": tower.computation(inputs)})
     signature = module.serve.get_concrete_function(**{feature.name: _tensor_spec(feature) for feature in features})
     tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
 

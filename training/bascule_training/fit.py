@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from bascule_server.encoder import QueryEncoder
@@ -18,6 +17,7 @@ from bascule_training.histories import Histories
 from bascule_training.metrics import Ranks, ndcg, ranks_in_scores, without
 from bascule_training.model import TwoTowerModel
 from bascule_training.packing import packed_batches
+from bascule_training.two_towers import TwoTowers
 
 QUALITY_CUTOFF = 10
 """The quality of an epoch is NDCG at this length of the list, on the validation part."""
@@ -109,23 +109,18 @@ def _judged(run: Run, progress: Progress) -> tuple[Progress, Epoch]:
     return progress, Epoch(number, quality, is_best=False)
 
 
-def validation_quality(model: TwoTowerModel, encoder: QueryEncoder, cases: Cases) -> float:
+def validation_quality(model: TwoTowers, encoder: QueryEncoder, cases: Cases) -> float:
     """Mean NDCG@10 over the cases, each ranking the whole catalogue without the items of its history."""
-    items, table = model.item_vectors().T, model.history_table()
+    items, tower = model.item_vectors().T, model.query_tower()
     ranks = []
     for start in range(0, len(cases), BATCH_SIZE):
         histories = cases.histories.part(start, start + BATCH_SIZE)
         queries = cases.queries[start : start + BATCH_SIZE]
         subjects = [Subject.of(history, query) for history, query in zip(histories, queries, strict=True)]
-        scores = model.query_vectors(table, tensors(encoder.encode(subjects))).numpy() @ items
+        scores = tower.vectors(encoder.encode(subjects)) @ items
         relevant = cases.relevant.part(start, start + BATCH_SIZE)
         ranks.append(ranks_in_scores(without(scores, histories), relevant))
     return float(ndcg(Ranks.joined(ranks), QUALITY_CUTOFF).mean())
-
-
-def tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, tf.Tensor]:
-    """The arrays as TensorFlow's."""
-    return {name: tf.constant(array) for name, array in arrays.items()}
 
 
 def _values(model: TwoTowerModel) -> list[NDArray[Any]]:

@@ -16,10 +16,12 @@ class Histories:
     Attributes:
         item_rows: int32 [interactions], rows of the catalogue, each user's oldest first.
         offsets: int64 [users + 1], where each user's items begin; the last one is the number of interactions.
+        times: int64 [interactions], unix seconds; None where the data has no time.
     """
 
     item_rows: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    times: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """The number of users."""
@@ -37,7 +39,9 @@ class Histories:
     def part(self, start: int, stop: int) -> "Histories":
         """The histories of the users from ``start`` to before ``stop``."""
         offsets = self.offsets[start : stop + 1]
-        return Histories(self.item_rows[offsets[0] : offsets[-1]], offsets - offsets[0])
+        within = slice(offsets[0], offsets[-1])
+        times = None if self.times is None else self.times[within]
+        return Histories(self.item_rows[within], offsets - offsets[0], times)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -58,7 +62,7 @@ def of_users(interactions: pl.DataFrame, user_ids: Sequence[str], item_rows: Map
     """Gathers the histories of ``user_ids``, in their order; a user without interactions has an empty one.
 
     Args:
-        interactions: columns ``user_id`` and ``item_id``, in time order for each user.
+        interactions: columns ``user_id`` and ``item_id``, and ``time`` where there is one, in time order for each user.
         user_ids: distinct ids.
         item_rows: the row of each item id; interactions with other items are left out.
     """
@@ -68,10 +72,12 @@ def of_users(interactions: pl.DataFrame, user_ids: Sequence[str], item_rows: Map
                 dict(zip(user_ids, range(len(user_ids)), strict=True)), default=None, return_dtype=pl.Int64
             ).alias("user"),
             pl.col("item_id").replace_strict(item_rows, default=None, return_dtype=pl.Int32).alias("item"),
+            pl.col("time") if "time" in interactions.columns else pl.lit(None, pl.Int64).alias("time"),
         )
-        .drop_nulls()
+        .drop_nulls(["user", "item"])
         .sort("user", maintain_order=True)
     )  # fmt: skip
     counts = np.bincount(rows["user"].to_numpy(), minlength=len(user_ids))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Histories(rows["item"].to_numpy().astype(np.int32), offsets)
+    times = None if rows["time"].null_count() else rows["time"].to_numpy().astype(np.int64)
+    return Histories(rows["item"].to_numpy().astype(np.int32), offsets, times)

@@ -15,6 +15,7 @@ from bascule_training.config import TrainingConfig
 from bascule_training.losses import sampled_softmax_loss, softmax_loss
 from bascule_training.packing import PackedBatch
 from bascule_training.towers import ItemTower, QueryTower, readable, unit
+from bascule_training.two_towers import Tower
 
 FULL_SOFTMAX_ITEMS = 50_000
 """Up to so many items the softmax runs over all of them, unless the configuration says otherwise."""
@@ -68,29 +69,34 @@ class TwoTowerModel:
         return self._step(batch.codes, batch.targets, batch.users, batch.weights)
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """float32 [items, dimension], of length 1."""
+        """See ``TwoTowers``. The vectors have length 1."""
         vectors: NDArray[np.float32] = unit(self._all_items(training=False)).numpy()
         return vectors
 
-    def history_table(self) -> tf.Tensor:
-        """float32 [1 + items, dimension], what the query tower reads for each code of a history."""
-        return tf.concat([self.items.start[None], self._all_items(training=False)], axis=0)
+    def query_tower(self) -> Tower:
+        """See ``TwoTowers``. The vectors have length 1."""
+        # What the tower reads for each code of a history: float32 [1 + items, dimension].
+        table = tf.Variable(
+            tf.concat([self.items.start[None], self._all_items(training=False)], axis=0), trainable=False
+        )
 
-    def query_vectors(self, table: tf.Tensor, inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """The serving computation: float32 [rows, dimension], of length 1.
+        def vectors(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+            history = inputs["history"]
+            features = {name: tensor for name, tensor in inputs.items() if name != "history"}
+            return self.queries.last(tf.gather(table, history), readable(history), features)
 
-        Args:
-            table: ``history_table()``.
-            inputs: tensors [rows, ...] by the feature's name, as ``bascule_server.encoder`` makes them.
-        """
-        history = inputs["history"]
-        features = {name: tensor for name, tensor in inputs.items() if name != "history"}
-        return self.queries.last(tf.gather(table, history), readable(history), features)
+        return Tower(vectors, [*_variables(self.queries), table])
 
-    def new_item_vectors(self, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """float32 [rows, dimension], of length 1, of items that are known by their features [rows, ...] alone."""
-        row_count = tf.shape(next(iter(tensors.values())))[0]
-        return unit(self.items(tf.zeros([row_count], tf.int32), tensors))
+    def item_tower(self) -> Tower | None:
+        """See ``TwoTowers``. The vectors have length 1."""
+        if not self._item_tensors:
+            return None
+
+        def vectors(tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
+            row_count = tf.shape(next(iter(tensors.values())))[0]
+            return unit(self.items(tf.zeros([row_count], tf.int32), tensors))
+
+        return Tower(vectors, _variables(self.items))
 
     def _build(self) -> None:
         """Makes every variable, so that a checkpoint can be read before the first step."""
@@ -149,6 +155,10 @@ class TwoTowerModel:
             weights,
             self._temperature,
         )
+
+
+def _variables(tower: keras.Model) -> list[tf.Variable]:
+    return [variable.value for variable in tower.variables]
 
 
 def _negatives(config: TrainingConfig, item_count: int) -> int | None:
