@@ -62,6 +62,7 @@ _FEATURE_KINDS = {
     "standardised": ValueKind.NUMBER,
     "bucketed": ValueKind.NUMBER,
     "multi_valued": ValueKind.CATEGORIES,
+    "text": ValueKind.CATEGORY,
 }
 
 _ATTRIBUTE_KINDS = {

@@ -59,8 +59,10 @@ def _detail(feature: Feature) -> str:
             return f"mean {feature.standardised.mean:.4g}, deviation {feature.standardised.deviation:.4g}"
         case "bucketed":
             return "boundaries " + ", ".join(f"{boundary:.4g}" for boundary in feature.bucketed.boundaries)
+        case "text":
+            return f"up to {feature.text.max_count:,} n-grams in {feature.text.buckets:,} buckets"
         case _:
-            return f"the newest {feature.history.max_length:,} items"
+            return f"the newest {feature.history.max_length:,}{' distinct' if feature.history.distinct else ''} items"
 
 
 def _attributes(manifest: Manifest) -> Table:

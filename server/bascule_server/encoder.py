@@ -5,6 +5,7 @@ served what it was trained on. The comments of ``artifact.proto`` define each ki
 """
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule.v1.artifact_pb2 import Feature
+from bascule.v1.artifact_pb2 import Feature, HistoryFeature
 from bascule_server.artifact import ArtifactError
+from bascule_server.n_grams import n_grams
 from bascule_server.query import FeatureValue
 
 HISTORY = "history"
@@ -54,11 +56,7 @@ class MultiValuedEncoder:
 
     def encode(self, values: Sequence[FeatureValue | None]) -> NDArray[np.int32]:
         """See ``FeatureEncoder``."""
-        tensor = np.zeros((len(values), self._max_count), np.int32)
-        for row, value in enumerate(values):
-            codes = self._known(value)[: self._max_count]
-            tensor[row, : len(codes)] = codes
-        return tensor
+        return _filled_up([self._known(value)[: self._max_count] for value in values], self._max_count)
 
     def knows(self, value: FeatureValue) -> bool:
         """See ``FeatureEncoder``."""
@@ -67,6 +65,38 @@ class MultiValuedEncoder:
     def _known(self, value: FeatureValue | None) -> list[int]:
         categories = value if isinstance(value, tuple) else ()
         return [self._codes[category] for category in categories if category in self._codes]
+
+
+class TextEncoder:
+    """int32 [rows, max_count]: 1 + the buckets of the n-grams, each bucket once, filled up with 0."""
+
+    def __init__(self, buckets: int, max_count: int) -> None:
+        self._buckets = buckets
+        self._max_count = max_count
+
+    def encode(self, values: Sequence[FeatureValue | None]) -> NDArray[np.int32]:
+        """See ``FeatureEncoder``."""
+        return _filled_up([self._codes(value) for value in values], self._max_count)
+
+    def knows(self, value: FeatureValue) -> bool:
+        """See ``FeatureEncoder``."""
+        return bool(self._codes(value))
+
+    def _codes(self, value: FeatureValue | None) -> list[int]:
+        codes: dict[int, None] = {}
+        for n_gram in n_grams(value) if isinstance(value, str) else ():
+            codes[1 + zlib.crc32(n_gram.encode()) % self._buckets] = None
+            if len(codes) == self._max_count:
+                break
+        return list(codes)
+
+
+def _filled_up(rows: Sequence[Sequence[int]], max_count: int) -> NDArray[np.int32]:
+    """int32 [rows, max_count]: each row's codes, then zeros."""
+    tensor = np.zeros((len(rows), max_count), np.int32)
+    for row, codes in enumerate(rows):
+        tensor[row, : len(codes)] = codes
+    return tensor
 
 
 MAX_DEVIATIONS = 1e6
@@ -120,6 +150,8 @@ def feature_encoder(feature: Feature, vocabularies: Mapping[str, Sequence[str]])
             return CategoricalEncoder(vocabularies[feature.categorical.vocabulary])
         case "multi_valued":
             return MultiValuedEncoder(vocabularies[feature.multi_valued.vocabulary], feature.multi_valued.max_count)
+        case "text":
+            return TextEncoder(feature.text.buckets, feature.text.max_count)
         case "standardised":
             return StandardisedEncoder(feature.standardised.mean, feature.standardised.deviation)
         case "bucketed":
@@ -147,23 +179,36 @@ class FeaturesEncoder:
         return any(name in self._encoders and self._encoders[name].knows(value) for name, value in values.items())
 
 
-def encode_histories(histories: Sequence[NDArray[np.int64]], max_length: int) -> NDArray[np.int32]:
+def encode_histories(
+    histories: Sequence[NDArray[np.int64]], max_length: int, *, distinct: bool = False
+) -> NDArray[np.int32]:
     """int32 [rows, max_length]: 1 + the row of each item, the newest last, filled up with 0 at the front.
 
     Args:
         histories: rows of known items, oldest first.
         max_length: how many of the newest items are kept.
+        distinct: whether each item is kept once, at its newest place, and the others before ``max_length`` counts.
     """
     tensor = np.zeros((len(histories), max_length), np.int32)
     for row, history in enumerate(histories):
-        newest = history[-max_length:]
+        newest = (_distinct(history) if distinct else history)[-max_length:]
         tensor[row, max_length - len(newest) :] = newest + 1
     return tensor
 
 
+def _distinct(history: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each item of a history at its newest place alone."""
+    newest_first = dict.fromkeys(history[::-1].tolist())
+    return np.array(list(newest_first), np.int64)[::-1]
+
+
 def history_length(features: Sequence[Feature]) -> int:
     """How many items the declared history feature holds; 0 where none is declared."""
-    return next((feature.history.max_length for feature in features if feature.WhichOneof("kind") == "history"), 0)
+    return _declared_history(features).max_length
+
+
+def _declared_history(features: Sequence[Feature]) -> HistoryFeature:
+    return next((feature.history for feature in features if feature.WhichOneof("kind") == "history"), HistoryFeature())
 
 
 class Encodable(Protocol):
@@ -183,13 +228,15 @@ class QueryEncoder:
 
     def __init__(self, features: Sequence[Feature], vocabularies: Mapping[str, Sequence[str]]) -> None:
         self.features = FeaturesEncoder(features, vocabularies)
-        self._history_length = history_length(features)
+        self._history = _declared_history(features)
 
     def encode(self, subjects: Sequence[Encodable]) -> dict[str, NDArray[Any]]:
         """The tensor [rows, ...] of each feature by its name, one subject a row."""
         tensors = self.features.encode([subject.features for subject in subjects])
-        if self._history_length:
-            tensors[HISTORY] = encode_histories([subject.history for subject in subjects], self._history_length)
+        if self._history.max_length:
+            tensors[HISTORY] = encode_histories(
+                [subject.history for subject in subjects], self._history.max_length, distinct=self._history.distinct
+            )
         return tensors
 
 

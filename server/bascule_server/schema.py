@@ -10,6 +10,7 @@ _VALUE_KINDS = {
     "standardised": "number",
     "bucketed": "number",
     "multi_valued": "categories",
+    "text": "category",
 }
 """From how a feature becomes a tensor to the kind of its value in a query. The history is no feature of a query."""
 

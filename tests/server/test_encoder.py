@@ -18,6 +18,7 @@ from bascule.v1.artifact_pb2 import (
     HistoryFeature,
     MultiValuedFeature,
     StandardisedFeature,
+    TextFeature,
 )
 from bascule_server.artifact import ArtifactError
 from bascule_server.encoder import (
@@ -28,6 +29,7 @@ from bascule_server.encoder import (
     MultiValuedEncoder,
     QueryEncoder,
     StandardisedEncoder,
+    TextEncoder,
     encode_histories,
     feature_encoder,
     history_length,
@@ -39,6 +41,9 @@ COUNTRY = Feature(name="country", categorical=CategoricalFeature(vocabulary="c.j
 AGE = Feature(name="age", standardised=StandardisedFeature(mean=40, deviation=10))
 PRICE = Feature(name="price", bucketed=BucketedFeature(boundaries=[1, 2]))
 TAGS = Feature(name="tags", multi_valued=MultiValuedFeature(vocabulary="t.json", size=3, max_count=2))
+TITLE = Feature(name="title", text=TextFeature(buckets=2**14, max_count=4))
+TITLE_CODES = [14255, 6752, 941, 4434]
+"""Of `Red car`: 1 + the CRC-32 of ` red `, ` car `, ` red car ` and ` re`, modulo 16,384. They may never change."""
 HISTORY = Feature(name="history", history=HistoryFeature(max_length=3))
 VOCABULARIES = {"c.json": ["DE", "FR"], "t.json": ["new", "old", "sad"]}
 
@@ -66,6 +71,37 @@ def test_several_categories_keep_their_order_and_leave_out_what_is_unknown() -> 
 def test_categories_beyond_the_count_are_ignored_after_unknown_ones_are_left_out() -> None:
     codes = MultiValuedEncoder(["new", "old", "sad"], 2).encode([("XX", "old", "sad", "new")])
     assert codes.tolist() == [[2, 3]]
+
+
+def test_the_n_grams_of_a_text_become_codes_in_their_order_the_same_on_every_machine() -> None:
+    codes = TextEncoder(2**14, 4).encode(["Red car", "RED: car!", "", None])
+    assert codes.tolist() == [TITLE_CODES, TITLE_CODES, [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert codes.dtype == np.int32
+
+
+def test_a_bucket_that_several_n_grams_share_is_read_once() -> None:
+    assert TextEncoder(1, 3).encode(["red car"]).tolist() == [[1, 0, 0]]
+
+
+def test_what_is_no_text_has_no_n_grams() -> None:
+    assert TextEncoder(16, 2).encode([3.0, ("red", "car")]).tolist() == [[0, 0], [0, 0]]
+
+
+@given(st.text(st.characters(codec=None)), st.integers(1, 2**20), st.integers(1, 12))
+def test_any_text_becomes_distinct_codes_and_then_zeros(text: str, buckets: int, max_count: int) -> None:
+    encoder = TextEncoder(buckets, max_count)
+    (row,) = encoder.encode([text]).tolist()
+    codes = [code for code in row if code]
+    assert row == codes + [0] * (max_count - len(codes))
+    assert len(set(codes)) == len(codes)
+    assert all(1 <= code <= buckets for code in codes)
+    assert encoder.knows(text) == bool(codes)
+
+
+@given(st.text(), st.integers(1, 12))
+def test_a_text_of_which_less_is_read_begins_alike(text: str, max_count: int) -> None:
+    shorter, longer = (TextEncoder(2**14, count).encode([text])[0] for count in (max_count, 2 * max_count))
+    assert longer[:max_count].tolist() == shorter.tolist()
 
 
 def test_a_number_is_standardised_and_an_absent_one_is_0() -> None:
@@ -114,19 +150,46 @@ def test_a_history_loses_only_its_oldest_items(histories: list[list[int]], max_l
         assert row == [0] * (max_length - len(newest)) + newest
 
 
+def test_a_history_that_is_read_as_a_set_has_each_item_at_its_newest_place() -> None:
+    histories = [np.array([4, 5, 4, 6, 6]), np.array([1, 2, 1]), np.array([3, 3]), np.empty(0, np.int64)]
+    tensor = encode_histories(histories, 2, distinct=True)
+    assert tensor.tolist() == [[5, 7], [3, 2], [0, 4], [0, 0]]
+    assert tensor.dtype == np.int32
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=20), max_size=5), st.integers(1, 12))
+def test_a_set_of_items_is_the_newest_of_those_that_stand_nowhere_later(
+    histories: list[list[int]], max_length: int
+) -> None:
+    tensor = encode_histories([np.array(history, np.int64) for history in histories], max_length, distinct=True)
+    for row, history in zip(tensor.tolist(), histories, strict=True):
+        last = [1 + item for place, item in enumerate(history) if item not in history[place + 1 :]][-max_length:]
+        assert row == [0] * (max_length - len(last)) + last
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=9, unique=True), max_size=5), st.integers(1, 6))
+def test_a_history_without_repeats_is_the_same_as_a_set(histories: list[list[int]], max_length: int) -> None:
+    arrays = [np.array(history, np.int64) for history in histories]
+    np.testing.assert_array_equal(
+        encode_histories(arrays, max_length, distinct=True), encode_histories(arrays, max_length)
+    )
+
+
 def test_only_what_the_tower_can_tell_from_nothing_counts_as_known() -> None:
-    features = FeaturesEncoder([COUNTRY, AGE, PRICE, TAGS, HISTORY], VOCABULARIES)
+    features = FeaturesEncoder([COUNTRY, AGE, PRICE, TAGS, TITLE, HISTORY], VOCABULARIES)
     known: Sequence[dict[str, FeatureValue]] = [
         {"country": "DE"},
         {"age": 0.0},
         {"price": 0.0},
         {"tags": ("XX", "old")},
+        {"title": "never seen"},
     ]
     unknown: Sequence[dict[str, FeatureValue]] = [
         {},
         {"country": "XX"},
         {"tags": ("XX",)},
         {"tags": ()},
+        {"title": "?"},
         {"shoe": 42.0},
     ]
     assert all(features.knows_any(values) for values in known)
@@ -135,17 +198,30 @@ def test_only_what_the_tower_can_tell_from_nothing_counts_as_known() -> None:
 
 
 def test_each_declared_feature_has_its_tensor_whoever_has_it() -> None:
-    encoder = QueryEncoder([COUNTRY, AGE, PRICE, TAGS, HISTORY], VOCABULARIES)
-    tensors = encoder.encode(
-        [Somebody(), Somebody(np.array([1]), {"country": "FR", "age": 50.0, "price": 1.5, "tags": ("old",)})]
-    )
+    encoder = QueryEncoder([COUNTRY, AGE, PRICE, TAGS, TITLE, HISTORY], VOCABULARIES)
+    features: dict[str, FeatureValue] = {
+        "country": "FR",
+        "age": 50.0,
+        "price": 1.5,
+        "tags": ("old",),
+        "title": "Red car",
+    }
+    tensors = encoder.encode([Somebody(), Somebody(np.array([1]), features)])
     assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
         "country": [0, 2],
         "age": [0.0, 1.0],
         "price": [0, 2],
         "tags": [[0, 0], [2, 0]],
+        "title": [[0, 0, 0, 0], TITLE_CODES],
         "history": [[0, 0, 0], [0, 0, 2]],
     }
+
+
+def test_a_declared_set_of_items_is_encoded_as_one() -> None:
+    somebody = Somebody(np.array([7, 8, 7]))
+    as_set = Feature(name="history", history=HistoryFeature(max_length=3, distinct=True))
+    assert QueryEncoder([as_set], {}).encode([somebody])["history"].tolist() == [[0, 9, 8]]
+    assert QueryEncoder([HISTORY], {}).encode([somebody])["history"].tolist() == [[8, 9, 8]]
 
 
 def test_a_tower_without_a_history_gets_no_tensor_of_it() -> None:

@@ -1,4 +1,4 @@
-from bascule.v1.artifact_pb2 import BucketedFeature, Feature, Manifest
+from bascule.v1.artifact_pb2 import BucketedFeature, Feature, Manifest, TextFeature
 from bascule_server.schema import Schema, schema_of
 
 
@@ -9,6 +9,11 @@ def test_a_feature_is_given_as_its_kind_says_and_the_history_is_none(schema: Sch
 def test_a_bucketed_feature_is_given_as_a_number() -> None:
     manifest = Manifest(query_features=[Feature(name="income", bucketed=BucketedFeature(boundaries=[1.0]))])
     assert schema_of(manifest).feature_kinds == {"income": "number"}
+
+
+def test_a_text_is_given_as_a_category() -> None:
+    manifest = Manifest(query_features=[Feature(name="about", text=TextFeature(buckets=16, max_count=4))])
+    assert schema_of(manifest).feature_kinds == {"about": "category"}
 
 
 def test_every_kind_of_feature_but_the_history_can_be_given() -> None:

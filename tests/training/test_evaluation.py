@@ -1,4 +1,3 @@
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,21 +8,30 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from bascule.v1.artifact_pb2 import Feature, HistoryFeature
 from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import HISTORY, QueryEncoder
 from bascule_server.known_users import KnownUsers
-from bascule_server.query import Query
 from bascule_server.scorer import Scorer
 from bascule_server.subject import Subjects
 from bascule_training import evaluation
-from bascule_training.baselines import Ease, ItemKnn, Popularity
-from bascule_training.evaluation import Cases, cases_of, evaluate_baseline, evaluate_scorer, evaluation_table
+from bascule_training.baselines.ease import Ease
+from bascule_training.baselines.item_knn import ItemKnn
+from bascule_training.baselines.popularity import Popularity
+from bascule_training.cases import Cases, cases_of
+from bascule_training.evaluation import (
+    Baseline,
+    Evaluation,
+    difference,
+    evaluate_baseline,
+    evaluate_scorer,
+    evaluation_table,
+    over_seeds,
+)
 from bascule_training.histories import Histories, of_users
-from bascule_training.metrics import UNKNOWN_ROW
+from bascule_training.protocol import EvaluationConfig
 
 MOVIELENS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "ml-100k"
 
@@ -31,43 +39,6 @@ MOVIELENS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "ml
 def interactions(*pairs: str) -> pl.DataFrame:
     """Each pair is a letter for the user and one for the item."""
     return pl.DataFrame({"user_id": [pair[0] for pair in pairs], "item_id": [pair[1] for pair in pairs]})
-
-
-class TestCases:
-    def test_relevant_is_what_is_new_to_the_user(self) -> None:
-        cases = cases_of(interactions("Aa", "Ab", "Ba"), interactions("Ab", "Ac", "Bb"), ["a", "b", "c"])
-        assert [query.history for query in cases.queries] == [("a", "b"), ("a",)]
-        assert [rows.tolist() for rows in cases.relevant] == [[2], [1]]
-
-    def test_a_user_to_whom_nothing_is_new_is_no_case(self) -> None:
-        cases = cases_of(interactions("Aa", "Ba"), interactions("Aa", "Bb"), ["a", "b"])
-        assert [rows.tolist() for rows in cases.relevant] == [[1]]
-
-    def test_an_item_is_relevant_once_however_often_it_comes(self) -> None:
-        cases = cases_of(interactions("Aa"), interactions("Ab", "Ab", "Ac"), ["a", "b", "c"])
-        assert cases.relevant[0].tolist() == [1, 2]
-
-    def test_items_that_the_catalogue_does_not_have_stay_relevant(self) -> None:
-        cases = cases_of(interactions("Aa"), interactions("Ax", "Ay", "Ax", "Ab"), ["a", "b"])
-        assert cases.relevant[0].tolist() == [UNKNOWN_ROW, UNKNOWN_ROW, 1]
-
-    def test_the_query_holds_the_history_oldest_first_and_the_features(self) -> None:
-        cases = cases_of(
-            interactions("Ab", "Aa", "Ab"), interactions("Ac", "Bc"), ["a", "b", "c"], {"A": {"country": "NZ"}}
-        )
-        assert cases.queries == [
-            Query(history=("b", "a", "b"), features={"country": "NZ"}),
-            Query(),
-        ]
-        assert [rows.tolist() for rows in cases.histories] == [[1, 0, 1], []]
-
-    def test_no_query_says_who_asks_since_the_artifact_knows_what_they_did_next(self) -> None:
-        cases = cases_of(interactions("Aa"), interactions("Ab"), ["a", "b"])
-        assert [query.user_id for query in cases.queries] == [""]
-
-    def test_nothing_to_predict_is_an_error(self) -> None:
-        with pytest.raises(ValueError, match="none of the 1 interactions"):
-            cases_of(interactions("Aa"), interactions("Aa"), ["a"])
 
 
 @dataclass(frozen=True)
@@ -158,26 +129,135 @@ def test_coverage_counts_what_is_shown_to_anyone() -> None:
     assert result.summary["coverage@100"] == 39 / 40, "the item of the history is never shown"
 
 
+class TestRules:
+    """One user had a and b of five items, most popular first, and turns to c, then to a again."""
+
+    before, after = interactions("Aa", "Ab"), interactions("Ac", "Aa")
+    model = Popularity(np.array([5, 4, 3, 2, 1], np.float32))
+
+    def evaluation(self, model: Baseline | None = None, **rules: object) -> Evaluation:
+        config = EvaluationConfig.model_validate(rules)
+        return evaluate_baseline(model or self.model, cases_of(self.before, self.after, list("abcde"), rules=config))
+
+    def test_items_of_the_history_are_neither_shown_nor_to_be_found(self) -> None:
+        assert self.evaluation().summary["mrr@10"] == 1
+        assert self.evaluation().ranks.values.tolist() == [1]
+
+    def test_they_may_be_shown_and_are_then_to_be_found(self) -> None:
+        assert self.evaluation(exclude_history=False).ranks.values.tolist() == [3, 1]
+
+    def test_the_scorer_keeps_to_the_same_rule(self) -> None:
+        cases = cases_of(self.before, self.after, list("abcde"), rules=EvaluationConfig(exclude_history=False))
+        model = LastItem(np.arange(5, 0, -1).astype(np.float32)[:, None])
+        assert evaluate_scorer(model.scorer(list("abcde")), cases).ranks.values.tolist() == [3, 1]
+
+    def test_each_interaction_can_be_a_case_of_its_own(self) -> None:
+        whole = self.evaluation(exclude_history=False)
+        single = self.evaluation(exclude_history=False, one_case_per="interaction")
+        assert whole.summary["mrr@10"] == 1
+        assert single.summary["mrr@10"] == pytest.approx((1 / 3 + 1) / 2)
+        assert (single.case_count, single.relevant_count) == (1, 2)
+
+    def test_a_user_counts_as_often_as_there_are_interactions(self) -> None:
+        # A finds one of two in the first ten, B the one and only.
+        item_ids = [str(row) for row in range(20)]
+        model = Popularity(np.arange(20, 0, -1).astype(np.float32))
+        after = pl.DataFrame({"user_id": ["A", "A", "B"], "item_id": ["15", "1", "2"]})
+        rules = EvaluationConfig(one_case_per="interaction")
+        single = evaluate_baseline(model, cases_of(interactions("Aa"), after, item_ids, rules=rules))
+        assert single.by_case["hr@10"].tolist() == [0.5, 1]
+        assert single.weights.tolist() == [2, 1]
+        assert single.summary["hr@10"] == pytest.approx(2 / 3)
+        low, high = single.intervals()["hr@10"]
+        assert 0.5 <= low < 2 / 3 < high <= 1
+
+    def test_what_is_kept_apart_counts_nowhere(self) -> None:
+        before = interactions("Aa", "Ab", "Bc")
+        after = interactions("Ac", "Ae", "Ax", "Ba", "Ca")
+        item_ids = list("abcde")
+        whole = evaluate_baseline(self.model, cases_of(before, after, item_ids))
+        rules = EvaluationConfig(min_history=1, cold_items="apart")
+        part = evaluate_baseline(self.model, cases_of(before, after, item_ids, rules=rules))
+        assert (whole.case_count, whole.relevant_count, whole.unknown_count) == (3, 5, 1)
+        assert (part.case_count, part.relevant_count, part.unknown_count) == (2, 2, 0)
+        assert part.summary["recall@10"] == 1
+        assert part.ranks.values.tolist() == whole.ranks.values.tolist(), "nothing is forgotten"
+        assert len(part.by_case["novelty@10"]) == 2
+
+
+def test_novelty_is_that_of_the_items_shown() -> None:
+    # All of four users had a, one had b, and nobody c, which only D is shown beside b.
+    before = interactions("Aa", "Ba", "Ca", "Da", "Ab")
+    cases = cases_of(before, interactions("Dc"), list("abc"))
+    result = evaluate_baseline(Popularity(np.array([4, 1, 0], np.float32)), cases)
+    assert result.summary["novelty@10"] == 2
+
+
+def test_gini_is_1_where_all_are_shown_the_same_one_item() -> None:
+    item_ids = [str(row) for row in range(30)]
+    before = pl.DataFrame({"user_id": ["A"] * 29, "item_id": item_ids[:29]})
+    after = pl.DataFrame({"user_id": ["A"], "item_id": ["29"]})
+    result = evaluate_baseline(Popularity(np.ones(30, np.float32)), cases_of(before, after, item_ids))
+    assert result.summary["gini@10"] == pytest.approx(1)
+
+
+@pytest.fixture(scope="module")
+def seeds(many_cases: Cases) -> list[Evaluation]:
+    """Three models that recommend by chance."""
+    counts = (np.random.default_rng(seed).random(150).astype(np.float32) for seed in range(3))
+    return [evaluate_baseline(Popularity(each), many_cases) for each in counts]
+
+
+class TestComparison:
+    def test_a_difference_is_paired_over_the_cases(self, seeds: list[Evaluation]) -> None:
+        one, other = seeds[:2]
+        found = difference([one], [other], "ndcg@10")
+        assert found.mean == pytest.approx(one.summary["ndcg@10"] - other.summary["ndcg@10"])
+        differences = one.by_case["ndcg@10"] - other.by_case["ndcg@10"]
+        assert found.standard_error == pytest.approx(differences.std(ddof=1) / math.sqrt(len(differences)))
+
+    def test_of_several_seeds_each_case_has_its_mean(self, seeds: list[Evaluation]) -> None:
+        found = difference(seeds[:2], seeds[2:], "recall@20")
+        mean = (seeds[0].summary["recall@20"] + seeds[1].summary["recall@20"]) / 2
+        assert found.mean == pytest.approx(mean - seeds[2].summary["recall@20"])
+
+    def test_over_seeds_every_figure_has_mean_and_deviation(self, seeds: list[Evaluation]) -> None:
+        spread = over_seeds(seeds)["coverage@10"]
+        figures = [each.summary["coverage@10"] for each in seeds]
+        assert spread == pytest.approx((np.mean(figures), np.std(figures, ddof=1)))
+
+    def test_other_cases_are_refused(self, seeds: list[Evaluation]) -> None:
+        other = evaluate_baseline(
+            Popularity(np.ones(2, np.float32)), cases_of(interactions("Aa"), interactions("Ab"), ["a", "b"])
+        )
+        with pytest.raises(ValueError, match="evaluated on other cases"):
+            difference(seeds, [other], "ndcg@10")
+        with pytest.raises(ValueError, match="evaluated on other cases"):
+            over_seeds([*seeds, other])
+        with pytest.raises(ValueError, match="evaluated on other cases"):
+            evaluation_table([*seeds, other])
+
+
 class TestTable:
-    def table(self, *turned_to: str) -> Table:
+    def table(self, *turned_to: str, **rules: object) -> Table:
         """Of a model that ranks c before b, and one that ranks b before c."""
-        cases = cases_of(interactions("Aa"), interactions(*turned_to), ["a", "b", "c"])
+        config = EvaluationConfig.model_validate(rules)
+        cases = cases_of(interactions("Aa"), interactions(*turned_to), ["a", "b", "c"], rules=config)
         models = [Popularity(np.array(counts, np.float32)) for counts in ([0, 1, 2], [0, 2, 1])]
         return evaluation_table([evaluate_baseline(model, cases) for model in models])
 
-    def test_a_line_is_a_metric_and_a_column_a_model_with_the_best_in_bold(self) -> None:
-        metrics, first, second = (list(column.cells) for column in self.table("Ac").columns)
-        assert metrics[:5] == ["ndcg@10", "recall@10", "hr@10", "mrr@10", "coverage@10"]
-        assert first[:5] == [f"[bold]{text}[/bold]" for text in ("1.0000", "1.0000", "1.0000", "1.0000", "0.6667")]
-        assert second[0] == "0.6309"
+    def test_a_line_is_a_model_and_a_column_a_metric(self) -> None:
+        columns = {str(column.header): list(column.cells) for column in self.table("Ac").columns}
+        assert list(columns) == ["", "ndcg", "recall", "hr", "mrr", "map", "coverage", "gini", "novelty"]
+        assert columns[""][:3] == ["[bold]@10[/bold]", "popularity", "popularity"]
+        assert columns["ndcg"][1:3] == ["[bold]1.0000[/bold] [dim]±0.0000[/dim]", "0.6309 [dim]±0.0000[/dim]"]
+        assert columns["coverage"][1:3] == ["0.6667", "0.6667"]
 
-    def test_items_that_nobody_can_find_are_reported(self) -> None:
-        assert self.table("Ac").caption == "1 users, 1 items to find"
+    def test_it_says_who_was_asked(self) -> None:
+        assert str(self.table("Ac").caption).startswith("1 users, 1 items to find\n")
         assert "1 of them not in the catalogue" in str(self.table("Ac", "Ax").caption)
-
-    def test_it_fits_a_terminal(self) -> None:
-        console = Console(width=80, file=io.StringIO())
-        assert console.measure(self.table("Ac")).minimum <= 80
+        single = self.table("Ab", "Ac", "Ac", one_case_per="interaction")
+        assert "1 users, 3 interactions, one by one, to find" in str(single.caption)
 
 
 def ratings(name: str) -> pl.DataFrame:

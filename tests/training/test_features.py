@@ -66,7 +66,22 @@ def test_buckets_that_would_be_the_same_are_one() -> None:
     assert list(feature.bucketed.boundaries) == [1.0]
 
 
-@pytest.mark.parametrize("kind", ["categorical", "multi_valued", "standardised", "bucketed"])
+def test_a_text_needs_no_vocabulary() -> None:
+    feature, vocabularies = declared(TABLE, name="country", kind="text", buckets=100, max_count=7)
+    assert (feature.text.buckets, feature.text.max_count) == (100, 7)
+    assert vocabularies == {}
+
+
+def test_what_a_configuration_leaves_open_depends_on_the_kind() -> None:
+    numbers, _ = declared(pl.DataFrame({"age": range(1, 101)}), name="age", kind="bucketed")
+    several, _ = declared(TABLE, name="tags", kind="multi_valued")
+    text, _ = declared(TABLE, name="country", kind="text")
+    assert len(numbers.bucketed.boundaries) == 9  # of 10 buckets
+    assert several.multi_valued.max_count == 8
+    assert (text.text.buckets, text.text.max_count) == (16_384, 32)
+
+
+@pytest.mark.parametrize("kind", ["categorical", "multi_valued", "standardised", "bucketed", "text"])
 def test_a_column_that_is_empty_throughout_can_be_declared_and_encoded(kind: str) -> None:
     features, vocabularies = declare(
         [FeatureConfig.model_validate({"name": "age", "kind": kind})], pl.DataFrame({"age": [None, None]}), "query"
@@ -83,6 +98,8 @@ def test_a_missing_column_is_named_with_those_that_there_are() -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "complaint"),
     [
+        ("age", "text", "the feature 'age' is text, but its column holds 10.0; expected text"),
+        ("tags", "text", "the feature 'tags' is text, but its column holds .*; expected text"),
         ("age", "categorical", "the feature 'age' is categorical, but its column holds 10.0; expected text"),
         (
             "country",
@@ -105,7 +122,8 @@ def test_features_keep_the_order_of_the_configuration() -> None:
 
 def test_the_history_is_a_feature_of_a_length() -> None:
     feature = history_feature(12)
-    assert (feature.name, feature.history.max_length) == ("history", 12)
+    assert (feature.name, feature.history.max_length, feature.history.distinct) == ("history", 12, False)
+    assert history_feature(12, distinct=True).history.distinct
 
 
 def test_a_row_leaves_out_what_is_absent() -> None:

@@ -9,18 +9,23 @@ from numpy.typing import NDArray
 from bascule_server.retrieval import Found
 from bascule_training.histories import Histories
 from bascule_training.metrics import (
+    NO_ROW,
     OUTSIDE,
     UNKNOWN_ROW,
     Ranks,
+    average_precision,
     best_of,
     coverage,
+    gini,
     hit_rate,
     metrics_by_case,
     ndcg,
+    novelty,
     ranks_in_lists,
     ranks_in_scores,
     recall,
     reciprocal_rank,
+    self_information,
     without,
 )
 
@@ -120,6 +125,10 @@ class TestBestOf:
         found = best_of(scores([1, 3, 2, 3, 2])[0], 3)
         assert (found.rows.tolist(), found.scores.tolist()) == ([1, 3, 2], [3, 3, 2])
 
+    def test_where_all_scores_are_equal_the_first_rows_stand(self) -> None:
+        assert best_of(scores([0, 0, 0, 0, 0])[0], 3).rows.tolist() == [0, 1, 2]
+        assert best_of(scores([0, 7, 0, -math.inf, 0])[0], 3).rows.tolist() == [1, 0, 2]
+
     def test_excluded_items_never_fill_a_list_up(self) -> None:
         assert best_of(scores([1, -math.inf, 2])[0], 3).rows.tolist() == [2, 0]
         assert best_of(scores([-math.inf, -math.inf, 2, -math.inf])[0], 2).rows.tolist() == [2]
@@ -152,15 +161,72 @@ class TestMetrics:
     def test_ndcg_is_one_where_more_is_relevant_than_the_list_holds(self) -> None:
         assert ndcg(ranks([1, 2, 3, 4, 5]), 2) == pytest.approx([1])
 
+    def test_average_precision_is_the_mean_precision_down_to_each_relevant_item(self) -> None:
+        # Of the first case: 1 of 1 at rank 1, 2 of 3 at rank 3; of the second: 1 of 4 at rank 4.
+        assert average_precision(self.ranks, 10) == pytest.approx([(1 + 2 / 3) / 2, 1 / 4])
+
+    def test_average_precision_counts_what_is_beyond_the_list_as_nothing(self) -> None:
+        assert average_precision(self.ranks, 2) == pytest.approx([1 / 2, 0])
+
+    def test_ties_count_against_average_precision(self) -> None:
+        # Two relevant items that share their score with a third item: each has rank 3.
+        assert average_precision(ranks([3, 3]), 3) == pytest.approx([(1 / 3 + 2 / 3) / 2])
+
     def test_an_item_outside_counts_nowhere(self) -> None:
         outside = ranks([OUTSIDE])
         assert {float(values[0]) for values in metrics_by_case(outside).values()} == {0.0}
 
     def test_metrics_are_named_by_their_cutoff(self) -> None:
-        assert sorted(metrics_by_case(self.ranks, [5])) == ["hr@5", "mrr@5", "ndcg@5", "recall@5"]
+        assert sorted(metrics_by_case(self.ranks, [5])) == ["hr@5", "map@5", "mrr@5", "ndcg@5", "recall@5"]
 
     def test_coverage_is_the_share_of_the_catalogue_that_anyone_is_shown(self) -> None:
         assert coverage(np.array([3, 0, 1, 0])) == 0.5
+
+    @pytest.mark.parametrize(
+        ("exposures", "expected"),
+        [
+            ([2, 2, 2], 0),
+            ([0, 0, 7], 1),
+            ([7, 0, 0], 1),
+            # -2 * 0 + 0 * 1 + 2 * 3 over 2 * 4
+            ([1, 3, 0], 0.75),
+            ([0, 0], 0),
+            ([5], 0),
+        ],
+    )
+    def test_gini_is_0_where_exposure_is_even_and_1_where_one_item_has_all(
+        self, exposures: list[int], expected: float
+    ) -> None:
+        assert gini(np.array(exposures)) == pytest.approx(expected)
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=12).filter(any))
+def test_gini_is_the_mean_difference_of_two_items_over_twice_the_mean(exposures: list[int]) -> None:
+    count = len(exposures)
+    differences = sum(abs(one - other) for one in exposures for other in exposures)
+    expected = differences / (2 * count * sum(exposures)) * count / (count - 1)
+    assert gini(np.array(exposures)) == pytest.approx(expected)
+
+
+class TestNovelty:
+    """Of 8 users, 8 had the first item, 4 the second, one the third and none the fourth."""
+
+    information = self_information(np.array([8, 4, 1, 0]), 8)
+
+    def test_an_item_is_as_surprising_as_few_users_had_it(self) -> None:
+        assert self.information[:3].tolist() == [0, 1, 3]
+
+    def test_an_item_that_nobody_had_is_as_surprising_as_one_that_a_single_user_had(self) -> None:
+        assert self.information[3] == 3
+
+    def test_it_is_the_mean_over_the_list(self) -> None:
+        lists = np.array([[0, 1, 2], [3, 2, 1]])
+        assert novelty(lists, self.information, 2).tolist() == [0.5, 3]
+        assert novelty(lists, self.information, 3) == pytest.approx([4 / 3, 7 / 3])
+
+    def test_the_end_of_a_short_list_counts_nothing(self) -> None:
+        lists = np.array([[1, NO_ROW, NO_ROW], [NO_ROW, NO_ROW, NO_ROW]])
+        assert novelty(lists, self.information, 3).tolist() == [1, 0]
 
 
 @settings(deadline=None)
@@ -182,3 +248,10 @@ class TestRanks:
     def test_blocks_join_to_the_cases_in_order(self) -> None:
         joined = Ranks.joined([ranks([1, 2], [3]), ranks([4])])
         assert (joined.values.tolist(), joined.offsets.tolist()) == ([1, 2, 3, 4], [0, 2, 3, 4])
+
+    def test_only_some_items_leave_only_the_cases_that_have_any(self) -> None:
+        some = ranks([5, 1], [3], [2, 4]).only(np.array([False, True, False, True, True]))
+        assert (some.values.tolist(), some.offsets.tolist()) == ([1, 2, 4], [0, 1, 3])
+
+    def test_singly_each_item_is_a_case(self) -> None:
+        assert recall(ranks([5, 1], [3]).singly(), 3).tolist() == [0, 1, 1]

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
-from bascule_training.splits import Given, GlobalTime, LeaveOneOut, Random, Split, Splits, split
+from bascule_training.splits import (
+    Given,
+    GlobalTime,
+    LeaveOneOut,
+    Random,
+    Split,
+    Splits,
+    split,
+    without_rare_items,
+)
 from bascule_training.tables import DataError
 
 Row = tuple[str, str, int | None]
@@ -149,6 +158,18 @@ def test_without_a_file_of_validation_each_users_last_is_taken() -> None:
     assert parts.validation["item_id"].to_list() == ["3"]
 
 
+def test_validation_can_be_drawn_beside_a_given_test() -> None:
+    hundred = log(*(("a", str(time), time) for time in range(100)))
+    read = reader(test=log(("a", "t", 100)))
+    one, again = (split(hundred, Given(test=Path("test.csv"), validation_fraction=0.2), read) for _ in range(2))
+    assert (len(one.train), len(one.validation), len(one.test)) == (80, 20, 1)
+    assert one.validation.equals(again.validation)
+    assert sorted(pl.concat([one.train, one.validation]).rows()) == sorted(hundred.rows())
+    assert one.validation["time"].is_sorted()
+    other = split(hundred, Given(test=Path("test.csv"), validation_fraction=0.2, seed=1), read)
+    assert not one.validation.equals(other.validation)
+
+
 @pytest.mark.parametrize("time", [1, None])
 def test_a_given_test_that_was_trained_on_is_refused(time: int | None) -> None:
     train, test = log(("a", "1", time), ("a", "2", time)), log(("b", "1", time), ("a", "2", time))
@@ -195,8 +216,40 @@ def test_the_kind_chooses_the_split(kind: str) -> None:
         ({"kind": "random", "test_fraction": 0}, "greater than 0"),
         ({"kind": "random", "test_fraction": 0.5, "validation_fraction": 0.5}, "expected a sum below 1"),
         ({"kind": "given"}, "test"),
+        (
+            {"kind": "given", "test": "t.csv", "validation": "v.csv", "validation_fraction": 0.1},
+            "got the validation 'v.csv' and a validation_fraction of 0.1; expected one of them",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_refused(config: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Holder.model_validate({"split": config})
+
+
+class TestRareItems:
+    parts = Splits(
+        train=log(("a", "1", 1), ("b", "1", 2), ("a", "2", 3), ("b", "3", 4)),
+        validation=log(("a", "3", 5), ("b", "4", 6)),
+        test=log(("a", "4", 7), ("b", "5", 8)),
+    )
+
+    def test_they_leave_all_that_comes_before_the_test(self) -> None:
+        parts = without_rare_items(self.parts, 2)
+        assert parts.train["item_id"].to_list() == ["1", "1", "3"]
+        assert parts.validation["item_id"].to_list() == ["3"]
+
+    def test_the_test_part_stays_as_it_is_and_counts_for_nothing(self) -> None:
+        assert without_rare_items(self.parts, 2).test.equals(self.parts.test)
+
+    def test_one_interaction_is_enough_unless_told_otherwise(self) -> None:
+        parts = without_rare_items(self.parts, 1)
+        assert parts.train.equals(self.parts.train)
+        assert parts.validation.equals(self.parts.validation)
+
+    def test_an_empty_part_is_named(self) -> None:
+        with pytest.raises(DataError, match="no item in train has 3 interactions before the test; lower"):
+            without_rare_items(self.parts, 3)
+        parts = Splits(self.parts.train, log(("b", "4", 6)), self.parts.test)
+        with pytest.raises(DataError, match="no item in validation has 2 interactions"):
+            without_rare_items(parts, 2)

@@ -71,11 +71,17 @@ def golden_queries(contents: Contents, vectors: NDArray[np.float32]) -> GoldenQu
     features that are each drawn by itself.
     """
     random = np.random.default_rng(GOLDEN_QUERIES)
-    lengths = random.integers(1, history_length(contents.query.features) + 1, GOLDEN_QUERIES)
+    lengths = random.integers(1, max(1, history_length(contents.query.features)) + 1, GOLDEN_QUERIES)
     histories = [random.integers(0, len(vectors), length) for length in lengths]
     names = feature_names(contents.query)
     users = contents.dataset.users
     drawn = [users[name].sample(GOLDEN_QUERIES, with_replacement=True, seed=seed) for seed, name in enumerate(names)]
+    texts = {feature.name for feature in contents.query.features if feature.HasField("text")}
+    # A text may be what only one person would have written.
+    drawn = [
+        pl.Series(name, [f"text {number}" for number in range(GOLDEN_QUERIES)]) if name in texts else column
+        for name, column in zip(names, drawn, strict=True)
+    ]
     features = feature_rows(pl.DataFrame(drawn), names) if names else [{} for _ in histories]
     subjects = [Subject(history, values) for history, values in zip(histories, features, strict=True)]
     query_vectors = contents.model.query_tower().vectors(contents.encoder.encode(subjects))

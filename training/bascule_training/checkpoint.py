@@ -29,6 +29,8 @@ class Progress:
     best_quality: float
     best: Sequence[NDArray[Any]]
     """The variables of the best epoch."""
+    curve: Sequence[tuple[float, float]] = ()
+    """Mean loss and quality of every epoch done."""
 
 
 def save(path: Path, run: str, progress: Progress, variables: Sequence[NDArray[Any]]) -> None:
@@ -47,6 +49,7 @@ def save(path: Path, run: str, progress: Progress, variables: Sequence[NDArray[A
         "run": np.array(run),
         "counts": np.array([progress.epoch, progress.best_epoch, len(variables), len(progress.best)]),
         "best_quality": np.array(progress.best_quality),
+        "curve": np.array(progress.curve, np.float64).reshape(-1, 2),
     }
     arrays |= {f"now_{index}": array for index, array in enumerate(variables)}
     arrays |= {f"best_{index}": array for index, array in enumerate(progress.best)}
@@ -69,7 +72,8 @@ def restore(path: Path, run: str) -> tuple[Progress, list[NDArray[Any]]] | None:
             found = str(arrays["run"])
             epoch, best_epoch, variable_count, best_count = arrays["counts"].tolist()
             best = _numbered(arrays, "best", best_count)
-            progress = Progress(epoch, best_epoch, float(arrays["best_quality"]), best)
+            curve = [(loss, quality) for loss, quality in arrays["curve"].tolist()]
+            progress = Progress(epoch, best_epoch, float(arrays["best_quality"]), best, curve)
             variables = _numbered(arrays, "now", variable_count)
     except _DAMAGE as error:
         raise CheckpointError(f"{path}: damaged: {error}; remove it and train from the start") from error

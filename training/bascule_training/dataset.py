@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from bascule_training.cases import DEFAULT_RULES, Cases, cases_of
 from bascule_training.config import DataConfig, FeatureConfig
-from bascule_training.evaluation import Cases, cases_of
 from bascule_training.features import feature_rows
 from bascule_training.histories import Histories, of_users
-from bascule_training.splits import Splits, split
+from bascule_training.protocol import EvaluationConfig
+from bascule_training.splits import Splits, split, without_rare_items
 from bascule_training.tables import DataError, read_interactions, read_items, read_users, split_multi_valued
 
 
@@ -42,9 +43,9 @@ class Dataset:
         """The interactions of the training and the validation part."""
         return _in_time_order(self.splits.train, self.splits.validation)
 
-    def is_trained(self) -> NDArray[np.bool_]:
-        """bool [items], whether the training part has the item."""
-        return np.isin(self.items["item_id"].to_numpy(), self.splits.train["item_id"].unique().to_numpy())
+    def has_items(self, interactions: pl.DataFrame) -> NDArray[np.bool_]:
+        """bool [items], whether a part of the interactions has the item."""
+        return np.isin(self.items["item_id"].to_numpy(), interactions["item_id"].unique().to_numpy())
 
 
 def read_dataset(
@@ -52,8 +53,8 @@ def read_dataset(
 ) -> Dataset:
     """Reads and splits the data of a configuration.
 
-    The catalogue holds the items of the training part, and where there are item features, which can place them, also
-    those that nobody had yet.
+    The catalogue holds the items of the training and the validation part, and where there are item features, which can
+    place them, also those that nobody had yet.
 
     Raises:
         DataError: a file cannot be read, or is not what it should be.
@@ -63,8 +64,10 @@ def read_dataset(
         return read_interactions(path, config.columns, min_value=config.min_value, deduplicate=config.deduplicate)
 
     splits = split(read(config.interactions), config.split, read)
+    if config.min_item_interactions > 1:
+        splits = without_rare_items(splits, config.min_item_interactions)
     interactions = _in_time_order(splits.train, splits.validation, splits.test)
-    item_ids = splits.train["item_id"].unique().sort()
+    item_ids = pl.concat([splits.train["item_id"], splits.validation["item_id"]]).unique().sort()
     user_ids = interactions["user_id"].unique().sort()
     items = _with_lists(_table(config.items, "item_id", item_ids, keep_others=bool(item_features)), item_features)
     users = _with_lists(_table(config.users, "user_id", user_ids, keep_others=False), query_features)
@@ -85,7 +88,13 @@ def _with_lists(table: pl.DataFrame, features: Sequence[FeatureConfig]) -> pl.Da
     return table
 
 
-def cases(dataset: Dataset, known: pl.DataFrame, asked: pl.DataFrame, query_features: Sequence[str]) -> Cases:
+def cases(
+    dataset: Dataset,
+    known: pl.DataFrame,
+    asked: pl.DataFrame,
+    query_features: Sequence[str],
+    rules: EvaluationConfig = DEFAULT_RULES,
+) -> Cases:
     """Asks for every user of ``asked`` what they turn to there, by what they had in ``known`` and their features.
 
     Raises:
@@ -94,7 +103,7 @@ def cases(dataset: Dataset, known: pl.DataFrame, asked: pl.DataFrame, query_feat
     values = feature_rows(dataset.users, query_features)
     features = dict(zip(dataset.users["user_id"].to_list(), values, strict=True))
     try:
-        return cases_of(known, asked, dataset.items["item_id"].to_list(), features)
+        return cases_of(known, asked, dataset.items["item_id"].to_list(), features, rules)
     except ValueError as error:
         raise DataError(f"the split leaves nothing to evaluate on: {error}") from error
 

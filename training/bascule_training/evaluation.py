@@ -1,7 +1,7 @@
 """Evaluates a scorer, or a baseline, on what users turned to next.
 
-The whole catalogue is ranked for every user, without the items that they had before. A model is asked through the
-server's own scorer, with queries like those of a caller, so that what is evaluated is what is served.
+The whole catalogue is ranked for every user, mostly without the items that they had before. A model is asked through
+the server's own scorer, with queries like those of a caller, so that what is evaluated is what is served.
 """
 
 import time
@@ -10,16 +10,34 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from rich.table import Table
 
-from bascule_server.query import Answer, FeatureValue, Query, QueryError, Question, Rank, Ranking
+from bascule_server.query import Answer, QueryError, Question, Rank, Ranking
 from bascule_server.retrieval import Found
 from bascule_server.scorer import Scorer
-from bascule_training import metrics
-from bascule_training.histories import Histories, of_users
-from bascule_training.metrics import CUTOFFS, UNKNOWN_ROW, Ranks
+from bascule_training import intervals, metrics
+from bascule_training.cases import Cases, cases_of
+from bascule_training.histories import Histories
+from bascule_training.intervals import Difference, Interval, Spread
+from bascule_training.metrics import CUTOFFS, NO_ROW, UNKNOWN_ROW, Ranks
+from bascule_training.protocol import EvaluationConfig
+from bascule_training.results_table import Result, results_table
+
+__all__ = [
+    "BATCH_SIZE",
+    "Baseline",
+    "Cases",
+    "Evaluation",
+    "Progress",
+    "cases_of",
+    "difference",
+    "evaluate_baseline",
+    "evaluate_scorer",
+    "evaluation_table",
+    "over_seeds",
+    "values_by_case",
+]
 
 BATCH_SIZE = 256
 """How many users the scorer is asked about at a time."""
@@ -50,76 +68,83 @@ class Baseline(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Cases:
-    """What is asked, and what would be a good answer; one case a user."""
-
-    queries: Sequence[Query]
-    """The user's history and features. Without the id, since the artifact knows by it what the user did afterwards."""
-    histories: Histories
-    """The rows of the query's history, which are never recommended."""
-    relevant: Histories
-    """The rows of what the user turned to next; ``UNKNOWN_ROW`` for items that the catalogue does not have."""
-    item_ids: Sequence[str]
-    """The catalogue, by row."""
-
-    def __len__(self) -> int:
-        return len(self.queries)
-
-
-def cases_of(
-    before: pl.DataFrame,
-    after: pl.DataFrame,
-    item_ids: Sequence[str],
-    features: Mapping[str, Mapping[str, FeatureValue]] | None = None,
-) -> Cases:
-    """One case for each user who turns in ``after`` to an item that they do not have in ``before``.
-
-    Args:
-        before: columns ``user_id`` and ``item_id``, in time order for each user: all that the model may know.
-        after: the same columns. Relevant are a user's distinct items here that are new to them.
-        item_ids: the catalogue, by row.
-        features: the values of the query features by their names, by user; a user may lack them.
-
-    Raises:
-        ValueError: there is no such user.
-    """
-    pair = ["user_id", "item_id"]
-    new = after.select(pair).unique(maintain_order=True).join(before, on=pair, how="anti", maintain_order="left")
-    if new.is_empty():
-        raise ValueError(f"none of the {len(after):,} interactions to predict is with an item new to its user")
-    user_ids = new["user_id"].unique(maintain_order=True).to_list()
-    rows = {item_id: row for row, item_id in enumerate(item_ids)}
-    histories = of_users(before, user_ids, rows)
-    relevant = of_users(new, user_ids, dict.fromkeys(new["item_id"], UNKNOWN_ROW) | rows)
-    queries = [
-        Query(history=tuple(item_ids[row] for row in history), features=(features or {}).get(user_id, {}))
-        for user_id, history in zip(user_ids, histories, strict=True)
-    ]
-    return Cases(queries, histories, relevant, item_ids)
-
-
-@dataclass(frozen=True, slots=True)
 class Evaluation:
     """How well one model did."""
 
     name: str
     summary: dict[str, float]
-    """Means over the cases, named as in ``ndcg@10``, and coverage of the catalogue, as in ``coverage@10``."""
+    """Means over the cases, named as in ``ndcg@10``, and ``coverage`` and ``gini`` of all their lists."""
     by_case: dict[str, NDArray[np.float64]]
-    """float64 [cases], the values whose means stand in the summary."""
+    """float64 [cases], the values whose means stand in the summary; of the cases that count."""
+    weights: NDArray[np.float64]
+    """float64 [cases], what each counts in the means."""
     relevant_count: int
     """The number of relevant items."""
     unknown_count: int
     """How many of these the catalogue does not have. They count as misses."""
     seconds: float
     """How long evaluating took."""
+    cases: Cases
+    ranks: Ranks
+    """Of the relevant items of all cases, also of those that do not count."""
     settings: str = ""
     """What a baseline was fitted with."""
 
     @property
     def case_count(self) -> int:
-        """The number of cases."""
-        return len(next(iter(self.by_case.values())))
+        """The number of cases that count."""
+        return len(self.weights)
+
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % interval of every mean over the cases."""
+        return intervals.bootstrap(self.by_case, self.weights)
+
+
+def difference(ones: Sequence[Evaluation], others: Sequence[Evaluation], metric: str) -> Difference:
+    """How far a model is ahead of another in one metric, paired over the same cases.
+
+    Args:
+        ones: of the model, one or more seeds; each case has the mean of its values.
+        others: of the other.
+        metric: as it is named in the summary.
+
+    Raises:
+        ValueError: they were not evaluated on the same cases.
+    """
+    _refuse_other_cases([*ones, *others])
+    mean_one, mean_other = (np.mean([each.by_case[metric] for each in seeds], axis=0) for seeds in (ones, others))
+    return intervals.paired_difference(mean_one, mean_other, ones[0].weights)
+
+
+def over_seeds(evaluations: Sequence[Evaluation]) -> dict[str, Spread]:
+    """Mean and deviation of every figure over seeds of one model.
+
+    Raises:
+        ValueError: they were not evaluated on the same cases.
+    """
+    _refuse_other_cases(evaluations)
+    return intervals.over_seeds([each.summary for each in evaluations])
+
+
+def _refuse_other_cases(evaluations: Sequence[Evaluation]) -> None:
+    """Raises a ``ValueError`` where evaluations are not of the same cases: their figures say nothing side by side."""
+    first = evaluations[0]
+    for each in evaluations[1:]:
+        one, other = first.cases, each.cases
+        if one.rules != other.rules or not (
+            np.array_equal(one.relevant.offsets, other.relevant.offsets)
+            and np.array_equal(one.relevant.item_rows, other.relevant.item_rows)
+        ):
+            raise ValueError(f"{each.name!r} and {first.name!r} were evaluated on other cases; expected the same")
+
+
+def values_by_case(ranks: Ranks, rules: EvaluationConfig) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    """Every metric of a rank, float64 [cases], and what each case counts in the mean over them, float64 [cases]."""
+    if rules.one_case_per == "user":
+        return metrics.metrics_by_case(ranks), np.ones(len(ranks))
+    counts = ranks.relevant_counts.astype(np.float64)
+    singly = metrics.metrics_by_case(ranks.singly())
+    return {name: np.add.reduceat(values, ranks.offsets[:-1]) / counts for name, values in singly.items()}, counts
 
 
 def evaluate_scorer(
@@ -143,17 +168,18 @@ class _Block(NamedTuple):
     """Some of the cases, evaluated."""
 
     ranks: Ranks
-    lists: list[NDArray[np.int64]]
-    """For each case int64 [items], the rows of the best items, best first, up to the largest cutoff or further."""
+    lists: NDArray[np.int64]
+    """int64 [cases, largest cutoff], the rows of the best items, best first; ``NO_ROW`` where no more remain."""
 
 
 def _blocks_of_scorer(scorer: Scorer, cases: Cases) -> Iterator[_Block]:
     rows = {item_id: row for row, item_id in enumerate(cases.item_ids)}
+    rank = Rank(item_count=DEPTH, exclude_history=cases.rules.exclude_history)
     for start, stop in _spans(len(cases), BATCH_SIZE):
-        answers = scorer.answer([Question(query, Rank(item_count=DEPTH)) for query in cases.queries[start:stop]])
+        answers = scorer.answer([Question(query, rank) for query in cases.queries[start:stop]])
         lists = [_found(answer, rows) for answer in answers]
         ranks = metrics.ranks_in_lists(lists, cases.relevant.part(start, stop), DEPTH)
-        yield _Block(ranks, [found.rows for found in lists])
+        yield _Block(ranks, _lists([found.rows for found in lists]))
 
 
 def _found(answer: Answer, rows: Mapping[str, int]) -> Found:
@@ -167,9 +193,19 @@ def _found(answer: Answer, rows: Mapping[str, int]) -> Found:
 def _blocks_of_baseline(baseline: Baseline, cases: Cases) -> Iterator[_Block]:
     for start, stop in _spans(len(cases), max(1, BLOCK_SCORES // len(cases.item_ids))):
         histories = cases.histories.part(start, stop)
-        scores = metrics.without(baseline.scores(histories), histories)
+        scores = baseline.scores(histories)
+        if cases.rules.exclude_history:
+            scores = metrics.without(scores, histories)
         ranks = metrics.ranks_in_scores(scores, cases.relevant.part(start, stop))
-        yield _Block(ranks, [metrics.best_of(row, max(CUTOFFS)).rows for row in scores])
+        yield _Block(ranks, _lists([metrics.best_of(row, max(CUTOFFS)).rows for row in scores]))
+
+
+def _lists(cases: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    lists = np.full((len(cases), max(CUTOFFS)), NO_ROW, np.int64)
+    for case, rows in enumerate(cases):
+        shown = rows[: max(CUTOFFS)]
+        lists[case, : len(shown)] = shown
+    return lists
 
 
 def _spans(count: int, size: int) -> Iterator[tuple[int, int]]:
@@ -178,46 +214,88 @@ def _spans(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 def _evaluate(name: str, cases: Cases, blocks: Iterator[_Block], progress: Progress | None) -> Evaluation:
     started = time.perf_counter()
+    is_counted = cases.is_counted()
+    has_counted = np.logical_or.reduceat(is_counted, cases.relevant.offsets[:-1])
+    shown = _Shown.of(cases)
     ranks: list[Ranks] = []
-    exposures = {k: np.zeros(len(cases.item_ids), np.int64) for k in CUTOFFS}
+    done = 0
     for block in blocks:
         ranks.append(block.ranks)
-        for k in CUTOFFS:
-            for rows in block.lists:
-                exposures[k][rows[:k]] += 1
+        shown.add(block.lists[has_counted[done : done + len(block.ranks)]])
+        done += len(block.ranks)
         if progress is not None:
             progress(len(block.ranks))
-    by_case = metrics.metrics_by_case(Ranks.joined(ranks))
-    means = {metric: float(values.mean()) for metric, values in by_case.items()}
+    all_ranks = Ranks.joined(ranks)
+    by_case, weights = values_by_case(all_ranks.only(is_counted), cases.rules)
+    by_case |= shown.novelty()
+    means = {metric: float(np.average(values, weights=weights)) for metric, values in by_case.items()}
     return Evaluation(
         name=name,
-        summary=means | {f"coverage@{k}": metrics.coverage(exposures[k]) for k in CUTOFFS},
+        summary=means | shown.evenness(),
         by_case=by_case,
-        relevant_count=len(cases.relevant.item_rows),
-        unknown_count=int(np.count_nonzero(cases.relevant.item_rows == UNKNOWN_ROW)),
+        weights=weights,
+        relevant_count=int(np.count_nonzero(is_counted)),
+        unknown_count=int(np.count_nonzero(cases.relevant.item_rows[is_counted] == UNKNOWN_ROW)),
         seconds=time.perf_counter() - started,
+        cases=cases,
+        ranks=all_ranks,
     )
 
 
+class _Shown(NamedTuple):
+    """What has been recommended so far, by the length of list."""
+
+    information: NDArray[np.float64]
+    exposures: dict[int, NDArray[np.int64]]
+    """int64 [items], how many lists each item is in."""
+    novelties: dict[int, list[NDArray[np.float64]]]
+    """float64 [cases] of each block."""
+
+    @classmethod
+    def of(cls, cases: Cases) -> "_Shown":
+        exposures = {k: np.zeros(len(cases.item_ids), np.int64) for k in CUTOFFS}
+        return cls(cases.self_information(), exposures, {k: [] for k in CUTOFFS})
+
+    def add(self, lists: NDArray[np.int64]) -> None:
+        """Takes note of lists, int64 [cases, items]."""
+        for k in CUTOFFS:
+            rows = lists[:, :k]
+            self.exposures[k][:] += np.bincount(rows[rows != NO_ROW], minlength=len(self.information))
+            self.novelties[k].append(metrics.novelty(lists, self.information, k))
+
+    def novelty(self) -> dict[str, NDArray[np.float64]]:
+        """float64 [cases]."""
+        return {f"novelty@{k}": np.concatenate(blocks) for k, blocks in self.novelties.items()}
+
+    def evenness(self) -> dict[str, float]:
+        """Of all lists together."""
+        measures = {"coverage": metrics.coverage, "gini": metrics.gini}
+        return {f"{name}@{k}": of(self.exposures[k]) for k in CUTOFFS for name, of in measures.items()}
+
+
 def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
-    """A table of evaluations on the same cases, for people: a line a metric, a column a model, the best in bold."""
+    """A table of evaluations on the same cases, for people: a line a model, a column a metric, the best in bold.
+
+    Raises:
+        ValueError: they are not of the same cases.
+    """
+    _refuse_other_cases(evaluations)
     first = evaluations[0]
-    caption = f"{first.case_count:,} users, {first.relevant_count:,} items to find"
-    if first.unknown_count:
-        caption += f", {first.unknown_count:,} of them not in the catalogue and so missed by all"
-    caption = "\n".join([caption, *(f"{each.name}: {each.settings}" for each in evaluations if each.settings)])
-    table = Table("", caption=caption)
-    for evaluation in evaluations:
-        table.add_column(evaluation.name, justify="right")
-    for k in CUTOFFS:
-        for name in (*metrics.METRICS, "coverage"):
-            metric = f"{name}@{k}"
-            table.add_row(metric, *_cells([evaluation.summary[metric] for evaluation in evaluations]))
-        table.add_section()
-    return table
+    keys = {
+        (number, metric): each.by_case[metric] for number, each in enumerate(evaluations) for metric in each.by_case
+    }
+    found = intervals.bootstrap(keys, first.weights)
+    results = [
+        Result(each.name, each.summary, {metric: found[number, metric] for metric in each.by_case})
+        for number, each in enumerate(evaluations)
+    ]
+    settings = [f"{each.name}: {each.settings}" for each in evaluations if each.settings]
+    return results_table(results, CUTOFFS, "\n".join([_asked(first), *settings]))
 
 
-def _cells(values: Sequence[float]) -> list[str]:
-    """The values to four places; those that are best as printed stand in bold."""
-    texts = [f"{value:.4f}" for value in values]
-    return [f"[bold]{text}[/bold]" if text == max(texts) else text for text in texts]
+def _asked(evaluation: Evaluation) -> str:
+    what = "items" if evaluation.cases.rules.one_case_per == "user" else "interactions, one by one,"
+    words = f"{evaluation.case_count:,} users, {evaluation.relevant_count:,} {what} to find"
+    if evaluation.unknown_count:
+        words += f", {evaluation.unknown_count:,} of them not in the catalogue and so missed by all"
+    return words

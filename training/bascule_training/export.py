@@ -36,6 +36,8 @@ def _tensor_spec(feature: Feature) -> tf.TensorSpec:
             return tf.TensorSpec([None, feature.history.max_length], tf.int32, feature.name)
         case "multi_valued":
             return tf.TensorSpec([None, feature.multi_valued.max_count], tf.int32, feature.name)
+        case "text":
+            return tf.TensorSpec([None, feature.text.max_count], tf.int32, feature.name)
         case "standardised":
             return tf.TensorSpec([None], tf.float32, feature.name)
         case _:

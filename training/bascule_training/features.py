@@ -13,12 +13,25 @@ from bascule.v1.artifact_pb2 import (
     HistoryFeature,
     MultiValuedFeature,
     StandardisedFeature,
+    TextFeature,
 )
 from bascule_server.encoder import HISTORY
 from bascule_server.known_users import feature_value
 from bascule_server.query import FeatureValue
 from bascule_training.config import FeatureConfig
 from bascule_training.tables import DataError
+
+BUCKETS = 10
+"""Of a ``bucketed`` feature, unless the configuration says otherwise."""
+
+TEXT_BUCKETS = 2**14
+"""Of a ``text`` feature."""
+
+MAX_CATEGORIES = 8
+"""How many categories of a ``multi_valued`` feature are read."""
+
+MAX_N_GRAMS = 32
+"""How many n-grams of a ``text`` feature are read."""
 
 
 class Declared(NamedTuple):
@@ -55,9 +68,9 @@ def declare(configs: Sequence[FeatureConfig], table: pl.DataFrame, tower: str) -
     return Declared(features, vocabularies)
 
 
-def history_feature(max_length: int) -> Feature:
-    """The feature that reads the newest ``max_length`` items of a user's history."""
-    return Feature(name=HISTORY, history=HistoryFeature(max_length=max_length))
+def history_feature(max_length: int, *, distinct: bool = False) -> Feature:
+    """The feature that reads the newest ``max_length`` items of a user's history; ``distinct``: each item once."""
+    return Feature(name=HISTORY, history=HistoryFeature(max_length=max_length, distinct=distinct))
 
 
 def feature_names(declared: Declared) -> list[str]:
@@ -77,17 +90,23 @@ def feature_rows(table: pl.DataFrame, names: Sequence[str]) -> list[dict[str, Fe
 def _declare(config: FeatureConfig, column: pl.Series, path: str) -> tuple[Feature, list[str] | None]:
     values = [value for cell in column.to_list() if (value := feature_value(cell)) is not None]
     if config.kind == "categorical":
-        vocabulary = sorted({_category(config, value) for value in values})
+        vocabulary = sorted({_text(config, value) for value in values})
         kind = CategoricalFeature(vocabulary=path, size=len(vocabulary))
         return Feature(name=config.name, categorical=kind), vocabulary
     if config.kind == "multi_valued":
         vocabulary = sorted({name for value in values for name in _categories(config, value)})
-        several = MultiValuedFeature(vocabulary=path, size=len(vocabulary), max_count=config.max_count)
+        max_count = config.max_count or MAX_CATEGORIES
+        several = MultiValuedFeature(vocabulary=path, size=len(vocabulary), max_count=max_count)
         return Feature(name=config.name, multi_valued=several), vocabulary
+    if config.kind == "text":
+        for value in values:
+            _text(config, value)
+        text = TextFeature(buckets=config.buckets or TEXT_BUCKETS, max_count=config.max_count or MAX_N_GRAMS)
+        return Feature(name=config.name, text=text), None
     numbers = np.array([_number(config, value) for value in values], np.float64)
     if config.kind == "standardised":
         return Feature(name=config.name, standardised=_standardised(numbers)), None
-    return Feature(name=config.name, bucketed=_bucketed(numbers, config.buckets)), None
+    return Feature(name=config.name, bucketed=_bucketed(numbers, config.buckets or BUCKETS)), None
 
 
 def _standardised(numbers: np.ndarray[tuple[int], np.dtype[np.float64]]) -> StandardisedFeature:
@@ -103,9 +122,9 @@ def _bucketed(numbers: np.ndarray[tuple[int], np.dtype[np.float64]], buckets: in
     return BucketedFeature(boundaries=np.unique(boundaries).tolist())
 
 
-def _category(config: FeatureConfig, value: FeatureValue) -> str:
+def _text(config: FeatureConfig, value: FeatureValue) -> str:
     if not isinstance(value, str):
-        raise DataError(f"the feature {config.name!r} is categorical, but its column holds {value!r}; expected text")
+        raise DataError(f"the feature {config.name!r} is {config.kind}, but its column holds {value!r}; expected text")
     return value
 
 

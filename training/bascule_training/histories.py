@@ -48,6 +48,15 @@ class Histories:
         """int64 [users], the number of items of each."""
         return np.diff(self.offsets)
 
+    def distinct(self) -> "Histories":
+        """The same without repetitions: of an item that a user had several times, the newest occurrence."""
+        users = np.repeat(np.arange(len(self)), self.lengths)
+        pairs = users * (int(self.item_rows.max(initial=0)) + 1) + self.item_rows
+        _, places_from_end = np.unique(pairs[::-1], return_index=True)
+        places = np.sort(len(pairs) - 1 - places_from_end)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(users[places], minlength=len(self)))]).astype(np.int64)
+        return Histories(self.item_rows[places], offsets, None if self.times is None else self.times[places])
+
     def matrix(self, item_count: int) -> csr_array:
         """float32 [users, item_count], 1 where the user had the item."""
         ones = np.ones(len(self.item_rows), np.float32)

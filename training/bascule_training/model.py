@@ -1,8 +1,8 @@
-"""A two-tower model in training: both towers, and the one step that improves them."""
+"""Two towers that are trained by gradient, and the one step that improves them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -10,18 +10,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Feature
-from bascule_server.encoder import history_length
-from bascule_training.config import TrainingConfig
-from bascule_training.losses import sampled_softmax_loss, softmax_loss
-from bascule_training.packing import PackedBatch
-from bascule_training.towers import ItemTower, QueryTower, readable, unit
+from bascule_server.encoder import HISTORY, history_length
+from bascule_training.config import ItemConfig, TrainedTower
+from bascule_training.item_tower import ItemTower, unit
+from bascule_training.losses import softmax_loss
+from bascule_training.query_tower import query_tower
+from bascule_training.row_adam import RowAdam
 from bascule_training.two_towers import Tower
-
-FULL_SOFTMAX_ITEMS = 50_000
-"""Up to so many items the softmax runs over all of them, unless the configuration says otherwise."""
-
-SAMPLED_NEGATIVES = 2_048
-"""How many negatives stand for a larger catalogue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,135 +33,198 @@ class Inputs:
     """bool [items], whether training sees the item; the others are placed by their features alone."""
 
 
-class TwoTowerModel:
-    """Both towers and their optimiser. Equal seeds and data give equal weights."""
+NO_CANDIDATE = -1e9
+"""The logit of an item that is no candidate: its probability is 0. Finite, so that what only fills makes no NaN."""
 
-    def __init__(self, config: TrainingConfig, inputs: Inputs, step_count: int) -> None:
-        """``step_count``: over so many steps the learning rate falls to zero, along a cosine."""
-        keras.utils.set_random_seed(config.seed)
+
+class StepTensors(NamedTuple):
+    """``Examples`` and their ``Competitors``; none of these where the softmax runs over the whole catalogue."""
+
+    codes: tf.Tensor
+    users: tf.Tensor
+    targets: tf.Tensor
+    weights: tf.Tensor
+    rows: tf.Tensor
+    log_q: tf.Tensor
+    target_log_q: tf.Tensor
+    is_known: tf.Tensor
+
+
+Loss = Callable[[tf.Tensor, tf.Tensor, StepTensors], tf.Tensor]
+"""From the logits of the targets [queries, targets] and of the competitors [queries, competitors] to a loss []."""
+
+
+class TwoTowerModel:
+    """Both towers and their optimiser. Equal seeds and data give equal weights.
+
+    The score of an item for a query is the cosine of their vectors, and what the item's bias adds to it.
+    """
+
+    def __init__(
+        self,
+        tower: TrainedTower,
+        item: ItemConfig,
+        inputs: Inputs,
+        optimiser: RowAdam,
+        loss: Loss | None,
+        *,
+        seed: int,
+        history_competes: bool = False,
+    ) -> None:
+        """Makes the towers.
+
+        Args:
+            tower: the configuration of the query tower.
+            item: the configuration of the item tower.
+            inputs: what they read beside histories.
+            optimiser: improves them.
+            loss: over sampled competitors. None: the softmax runs over the whole catalogue.
+            seed: of the first weights and of dropout.
+            history_competes: whether the items that a query has read compete with its targets in the full softmax.
+        """
+        keras.utils.set_random_seed(seed)
         tf.config.experimental.enable_op_determinism()
-        self._temperature = config.tower.temperature
-        self._item_count = len(inputs.is_trained)
-        self._codes = tf.constant(np.where(inputs.is_trained, np.arange(1, self._item_count + 1), 0), tf.int32)
-        self._negatives = _negatives(config, self._item_count)
+        item_count = len(inputs.is_trained)
+        self._codes = tf.constant(np.where(inputs.is_trained, np.arange(1, item_count + 1), 0), tf.int32)
         self._user_tensors = {name: tf.constant(tensor) for name, tensor in inputs.users.items()}
         self._item_tensors = {name: tf.constant(tensor) for name, tensor in inputs.items.items()}
-        self._sampling_seed = keras.random.SeedGenerator(config.seed)
-        self._length = history_length(inputs.query_features)
-        self.items = ItemTower(self._item_count, inputs.item_features, config.tower, config.item)
-        self.queries = QueryTower(inputs.query_features, self._length, config.tower)
-        schedule = keras.optimizers.schedules.CosineDecay(config.fit.learning_rate, max(step_count, 1))
-        self._optimiser = keras.optimizers.Adam(schedule, beta_2=0.98)
-        self._build()
+        self._loss = loss
+        self._history_competes = history_competes
+        length = history_length(inputs.query_features)
+        self._positions_are_queries = tower.kind == "history_transformer"
+        self.items = ItemTower(item_count, inputs.item_features, tower.dimension, item)
+        self.queries = query_tower(tower, inputs.query_features, length)
+        self._log_temperature = keras.Variable(
+            np.log(tower.temperature), trainable=tower.learn_temperature, dtype="float32", name="log_temperature"
+        )
+        self._optimiser = optimiser
+        self._build(length)
 
     @property
     def variables(self) -> list[Any]:
-        """All that a step changes: weights, optimiser and the state of the random numbers, in a fixed order."""
-        return [*self.items.variables, *self.queries.variables, *self._optimiser.variables, self._sampling_seed.state]
+        """All that a step changes: weights, random states and optimiser, in a fixed order."""
+        return [
+            *self.items.variables,
+            *self.queries.variables,
+            self._log_temperature,
+            *self._optimiser.variables,
+        ]
 
-    def step(self, batch: PackedBatch) -> tf.Tensor:
+    @property
+    def temperature(self) -> float:
+        """What a score is divided by before the softmax."""
+        return float(tf.exp(self._log_temperature.value))
+
+    def step(self, tensors: StepTensors) -> tf.Tensor:
         """Improves the towers on one batch; returns its loss, float32 [], without waiting for it."""
-        return self._step(batch.codes, batch.targets, batch.users, batch.weights)
+        return self._step(tensors)
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """See ``TwoTowers``. The vectors have length 1."""
-        vectors: NDArray[np.float32] = unit(self._all_items(training=False)).numpy()
-        return vectors
+        """See ``TwoTowers``: of length 1, and behind it the bias in units of a score where there is one."""
+        vectors = unit(self._all_items(training=False))
+        if self.items.has_bias:
+            vectors = tf.concat([vectors, self._temperature() * self.items.biases(self._codes)[:, None]], axis=1)
+        found: NDArray[np.float32] = vectors.numpy()
+        return found
 
     def query_tower(self) -> Tower:
-        """See ``TwoTowers``. The vectors have length 1."""
+        """See ``TwoTowers``: of length 1, and behind it a 1 where items have biases."""
         # What the tower reads for each code of a history: float32 [1 + items, dimension].
-        table = tf.Variable(
-            tf.concat([self.items.start[None], self._all_items(training=False)], axis=0), trainable=False
-        )
+        items = self._all_items(training=False)
+        table = tf.Variable(tf.concat([tf.zeros_like(items[:1]), items], axis=0), trainable=False)
 
         def vectors(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
-            history = inputs["history"]
-            features = {name: tensor for name, tensor in inputs.items() if name != "history"}
-            return self.queries.last(tf.gather(table, history), readable(history), features)
+            features = {name: tensor for name, tensor in inputs.items() if name != HISTORY}
+            row_count = tf.shape(next(iter(inputs.values())))[0]
+            history = inputs.get(HISTORY, tf.zeros((row_count, 1), tf.int32))
+            return self._with_bias(self.queries.serve(tf.gather(table, history), history, features), 1.0)
 
         return Tower(vectors, [*_variables(self.queries), table])
 
     def item_tower(self) -> Tower | None:
-        """See ``TwoTowers``. The vectors have length 1."""
+        """See ``TwoTowers``: of length 1, and behind it the bias of an unknown item."""
         if not self._item_tensors:
             return None
+        bias = tf.Variable(self._temperature() * self.items.biases(tf.zeros((1,), tf.int32))[0], trainable=False)
 
         def vectors(tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
             row_count = tf.shape(next(iter(tensors.values())))[0]
-            return unit(self.items(tf.zeros([row_count], tf.int32), tensors))
+            return self._with_bias(unit(self.items(tf.zeros([row_count], tf.int32), tensors)), bias)
 
-        return Tower(vectors, _variables(self.items))
+        return Tower(vectors, [*_variables(self.items), bias])
 
-    def _build(self) -> None:
+    def _build(self, length: int) -> None:
         """Makes every variable, so that a checkpoint can be read before the first step."""
-        one = tf.zeros((1, self._length), tf.int32)
-        features = {name: tensor[:1] for name, tensor in self._user_tensors.items()}
-        self._vectors(one, one, tf.gather(self._all_items(training=False), one), features, training=False)
+        codes = tf.zeros((1, max(length, 1)), tf.int32)
+        users = codes if self._positions_are_queries else codes[:, 0]
+        read = tf.gather(self._all_items(training=False), codes)
+        self.queries(read, codes, users, self._user_tensors, training=False)
         self._optimiser.build(self._weights())
 
     def _weights(self) -> list[Any]:
-        return [*self.items.trainable_variables, *self.queries.trainable_variables]
+        learned = [self._log_temperature] if self._log_temperature.trainable else []
+        return [*self.items.trainable_variables, *self.queries.trainable_variables, *learned]
+
+    def _temperature(self) -> tf.Tensor:
+        return tf.exp(self._log_temperature.value)
+
+    def _with_bias(self, vectors: tf.Tensor, bias: tf.Tensor | float) -> tf.Tensor:
+        if not self.items.has_bias:
+            return vectors
+        return tf.concat([vectors, bias * tf.ones_like(vectors[:, :1])], axis=1)
 
     def _all_items(self, training: bool) -> tf.Tensor:
         return self.items(self._codes, self._item_tensors, training=training)
 
     def _some_items(self, rows: tf.Tensor) -> tf.Tensor:
-        tensors = {name: tf.gather(tensor, rows) for name, tensor in self._item_tensors.items()}
-        return self.items(tf.gather(self._codes, rows), tensors, training=True)
+        """float32 [..., dimension], for rows [...]."""
+        flat = tf.reshape(rows, (-1,))
+        tensors = {name: tf.gather(tensor, flat) for name, tensor in self._item_tensors.items()}
+        vectors = self.items(tf.gather(self._codes, flat), tensors, training=True)
+        return tf.reshape(vectors, tf.concat([tf.shape(rows), [-1]], axis=0))
 
-    def _vectors(
-        self,
-        codes: tf.Tensor,
-        users: tf.Tensor,
-        items: tf.Tensor,
-        user_tensors: Mapping[str, tf.Tensor],
-        training: bool,
-    ) -> tf.Tensor:
-        """float32 [rows * length, dimension], the query's vector after each position."""
-        read = tf.where((codes == 0)[..., None], self.items.start, items)
-        position = tf.range(self._length)
-        visible = (users[:, :, None] == users[:, None, :]) & (position[:, None] >= position[None, :])
-        vectors = self.queries(read, visible, user_tensors, users, training=training)
-        return tf.reshape(vectors, (-1, vectors.shape[-1]))
+    def _biases(self, rows: tf.Tensor) -> tf.Tensor:
+        """float32 [...], for rows [...]."""
+        return tf.reshape(self.items.biases(tf.gather(self._codes, tf.reshape(rows, (-1,)))), tf.shape(rows))
 
     @tf.function(jit_compile=False)  # type: ignore[untyped-decorator]
-    def _step(self, codes: tf.Tensor, targets: tf.Tensor, users: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    def _step(self, tensors: StepTensors) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = self._loss(codes, targets, users, tf.reshape(weights, (-1,)))
-        trained = self._weights()
-        self._optimiser.apply(tape.gradient(loss, trained), trained)
+            loss = self._full_loss(tensors) if self._loss is None else self._sampled_loss(tensors, self._loss)
+        weights = self._weights()
+        self._optimiser.apply(tape.gradient(loss, [weight.value for weight in weights]), weights)
         return loss
 
-    def _loss(self, codes: tf.Tensor, targets: tf.Tensor, users: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        read, flat = tf.maximum(codes - 1, 0), tf.reshape(targets, (-1,))
-        if self._negatives is None:
-            items = self._all_items(training=True)
-            queries = self._vectors(codes, users, tf.gather(items, read), self._user_tensors, training=True)
-            return softmax_loss(queries, unit(items), flat, weights, self._temperature)
-        items = tf.reshape(self._some_items(tf.reshape(read, (-1,))), (*read.shape, -1))
-        queries = self._vectors(codes, users, items, self._user_tensors, training=True)
-        drawn = keras.random.randint((self._negatives,), 0, self._item_count, seed=self._sampling_seed)
-        return sampled_softmax_loss(
-            queries,
-            unit(self._some_items(flat)),
-            unit(self._some_items(drawn)),
-            flat[:, None] == drawn[None, :],
-            weights,
-            self._temperature,
+    def _full_loss(self, tensors: StepTensors) -> tf.Tensor:
+        items = self._all_items(training=True)
+        read = tf.gather(items, tf.maximum(tensors.codes - 1, 0))
+        queries = self.queries(read, tensors.codes, tensors.users, self._user_tensors, training=True)
+        logits = tf.matmul(queries, unit(items), transpose_b=True) / self._temperature()
+        logits += self.items.biases(self._codes)
+        if not (self._positions_are_queries or self._history_competes):
+            logits = tf.where(_read_items(tensors.codes, len(self._codes)), NO_CANDIDATE, logits)
+        return softmax_loss(logits, tensors.targets, tensors.weights)
+
+    def _sampled_loss(self, tensors: StepTensors, loss: Loss) -> tf.Tensor:
+        read = self._some_items(tf.maximum(tensors.codes - 1, 0))
+        queries = self.queries(read, tensors.codes, tensors.users, self._user_tensors, training=True)
+        positive = tf.einsum("qd,qtd->qt", queries, unit(self._some_items(tensors.targets)))
+        negative = tf.matmul(queries, unit(self._some_items(tensors.rows)), transpose_b=True)
+        temperature = self._temperature()
+        return loss(
+            positive / temperature + self._biases(tensors.targets),
+            negative / temperature + self._biases(tensors.rows),
+            tensors,
         )
+
+
+def _read_items(codes: tf.Tensor, item_count: int) -> tf.Tensor:
+    """bool [rows, items], whether the item is among the codes [rows, length] of the row."""
+    rows = tf.broadcast_to(tf.range(tf.shape(codes)[0])[:, None], tf.shape(codes))
+    places = tf.stack([tf.reshape(rows, (-1,)), tf.reshape(codes, (-1,))], axis=1)
+    counts = tf.scatter_nd(places, tf.ones_like(places[:, 0]), (codes.shape[0], item_count + 1))
+    return counts[:, 1:] > 0
 
 
 def _variables(tower: keras.Model) -> list[tf.Variable]:
     return [variable.value for variable in tower.variables]
-
-
-def _negatives(config: TrainingConfig, item_count: int) -> int | None:
-    """How many negatives are drawn; None for the whole catalogue."""
-    match config.fit.negatives:
-        case "full":
-            return None
-        case "auto":
-            return None if item_count <= FULL_SOFTMAX_ITEMS else SAMPLED_NEGATIVES
-        case count:
-            return count

@@ -1,4 +1,4 @@
-"""Train, validation and test: four ways to part the interactions.
+"""Train, validation and test: four ways to part the interactions, and what is left out of training.
 
 The frames that go in and come out are canonical interactions, as ``bascule_training.tables`` reads them.
 """
@@ -77,8 +77,22 @@ class Given(_Config):
 
     kind: Literal["given"] = "given"
     validation: Path | None = None
-    """None: each user's last interaction; users with only one are train whole."""
+    """None: it is taken from the interactions."""
+    validation_fraction: Fraction | None = None
+    """How much is drawn from them, without regard to user and time, where the test was. None: each user's last
+    interaction; users with only one are train whole."""
+    seed: int = Field(default=0, ge=0)
+    """Of the draw."""
     test: Path
+
+    @model_validator(mode="after")
+    def _have_one_validation(self) -> Self:
+        if self.validation is not None and self.validation_fraction is not None:
+            raise ValueError(
+                f"got the validation {str(self.validation)!r} and a validation_fraction of {self.validation_fraction};"
+                " expected one of them"
+            )
+        return self
 
 
 Split = LeaveOneOut | GlobalTime | Random | Given
@@ -123,6 +137,27 @@ def split(interactions: pl.DataFrame, config: Split, read: Callable[[Path], pl.D
     return parts
 
 
+def without_rare_items(splits: Splits, least: int) -> Splits:
+    """The split without what was known of items that have fewer than ``least`` interactions before the test.
+
+    They leave training and validation. The test part stays as it is, where they are now items that nobody had before.
+
+    Raises:
+        DataError: training or validation would be empty.
+    """
+    before = pl.concat([splits.train, splits.validation])
+    items = before.group_by("item_id").len().filter(pl.col("len") >= least).select("item_id")
+    train, validation = (
+        part.join(items, on="item_id", how="semi", maintain_order="left") for part in (splits.train, splits.validation)
+    )
+    for name, part in (("train", train), ("validation", validation)):
+        if part.is_empty():
+            raise DataError(
+                f"no item in {name} has {least:,} interactions before the test; lower min_item_interactions"
+            )
+    return Splits(train, validation, splits.test)
+
+
 def _leave_one_out(ordered: pl.DataFrame) -> Splits:
     from_last = pl.int_range(pl.len()).reverse().over("user_id")
     held_out = pl.when(pl.len().over("user_id") >= 3).then(from_last).otherwise(None)
@@ -151,10 +186,9 @@ def _resolve(moment: int | float, times: pl.Series) -> int:
 
 
 def _random(ordered: pl.DataFrame, config: Random) -> Splits:
-    count = len(ordered)
-    place = pl.Series(np.random.default_rng(config.seed).permutation(count))
-    test_count = round(count * config.test_fraction)
-    held_out_count = test_count + round(count * config.validation_fraction)
+    place = _shuffled(len(ordered), config.seed)
+    test_count = round(len(ordered) * config.test_fraction)
+    held_out_count = test_count + round(len(ordered) * config.validation_fraction)
     return Splits(
         ordered.filter(place >= held_out_count),
         ordered.filter((place >= test_count) & (place < held_out_count)),
@@ -162,9 +196,17 @@ def _random(ordered: pl.DataFrame, config: Random) -> Splits:
     )
 
 
+def _shuffled(count: int, seed: int) -> pl.Series:
+    """Int64 [count], the places from 0 in random order."""
+    return pl.Series(np.random.default_rng(seed).permutation(count))
+
+
 def _given(ordered: pl.DataFrame, config: Given, read: Callable[[Path], pl.DataFrame]) -> Splits:
     test = read(config.test)
     _refuse_overlap(ordered, test, "train", "test")
+    if config.validation_fraction is not None:
+        is_drawn = _shuffled(len(ordered), config.seed) < round(len(ordered) * config.validation_fraction)
+        return Splits(ordered.filter(~is_drawn), ordered.filter(is_drawn), test)
     if config.validation is None:
         held_out = pl.int_range(pl.len()).over("user_id") == pl.len().over("user_id") - 1
         is_validation = ordered.select(part=held_out & (pl.len().over("user_id") >= 2))["part"]

@@ -3,15 +3,15 @@
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bascule_training.classic.epochs import ClassicEpoch
 from bascule_training.fit import Epoch, Step
-from bascule_training.train import Event, Stage
+from bascule_training.trainer import Event, Stage
 
 
 class TrainDisplay:
     """Use as a context; the bar is drawn until its end."""
 
-    def __init__(self, console: Console, epochs: int) -> None:
-        """``epochs``: how many are trained at the most."""
+    def __init__(self, console: Console) -> None:
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=24),
@@ -21,7 +21,6 @@ class TrainDisplay:
             TimeRemainingColumn(),
             console=console,
         )
-        self._epochs = epochs
         self._task: TaskID | None = None
         self._best = 0.0
 
@@ -44,11 +43,12 @@ class TrainDisplay:
 
     def _begin(self, stage: Stage) -> None:
         if self._task is not None:
-            self._progress.stop()
+            self._progress.remove_task(self._task)
+            self._task = None
         self._progress.console.print(f"{stage.title} ...", highlight=False)
         if stage.examples:
-            total = self._epochs * stage.examples
-            self._task = self._progress.add_task("", total=total, epoch="1", loss="-", best="-", speed="-")
+            self._best = 0.0
+            self._task = self._progress.add_task("", total=stage.examples, epoch="1", loss="-", best="-", speed="-")
 
     def _advance(self, task: TaskID, step: Step) -> None:
         self._progress.advance(task, step.examples)
@@ -57,7 +57,16 @@ class TrainDisplay:
             self._progress.update(task, loss=f"{step.loss:.3f}", speed="-" if speed is None else f"{speed:,.0f}")
 
     def _judge(self, task: TaskID, epoch: Epoch) -> None:
-        self._best = max(self._best, epoch.quality)
-        self._progress.update(task, epoch=str(min(epoch.number + 1, self._epochs)), best=f"{self._best:.4f}")
+        if epoch.quality is not None:
+            self._best = max(self._best, epoch.quality)
+            self._progress.update(task, best=f"{self._best:.4f}")
+        self._progress.update(task, epoch=str(epoch.number + 1))
         if not self._progress.console.is_terminal:
-            self._progress.console.print(f"epoch {epoch.number}: NDCG@10 {epoch.quality:.4f}", highlight=False)
+            self._progress.console.print(_line(epoch), highlight=False)
+
+
+def _line(epoch: Epoch) -> str:
+    quality = "" if epoch.quality is None else f"  NDCG@10 {epoch.quality:.4f}"
+    heads = epoch.heads.items() if isinstance(epoch, ClassicEpoch) else ()
+    by_head = "".join(f"  {name} loss {head.loss:.3f} accuracy {head.accuracy:.3f}" for name, head in heads)
+    return f"epoch {epoch.number}: loss {epoch.loss:.3f}{quality}{by_head}"

@@ -237,6 +237,7 @@ class Feature(_message.Message):
     BUCKETED_FIELD_NUMBER: _builtins.int
     MULTI_VALUED_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name: of the column in training, of the feature in a query, of the tower's input tensor."""
     @_builtins.property
@@ -259,6 +260,10 @@ class Feature(_message.Message):
     def history(self) -> Global___HistoryFeature:
         """The user's history of items -> int32 [rows, max_length]. Query features alone, at most one, named `history`."""
 
+    @_builtins.property
+    def text(self) -> Global___TextFeature:
+        """A text -> int32 [rows, max_count], its n-grams, hashed."""
+
     def __init__(
         self,
         *,
@@ -268,12 +273,13 @@ class Feature(_message.Message):
         bucketed: Global___BucketedFeature | None = ...,
         multi_valued: Global___MultiValuedFeature | None = ...,
         history: Global___HistoryFeature | None = ...,
+        text: Global___TextFeature | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bucketed", b"bucketed", "categorical", b"categorical", "history", b"history", "kind", b"kind", "multi_valued", b"multi_valued", "standardised", b"standardised"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bucketed", b"bucketed", "categorical", b"categorical", "history", b"history", "kind", b"kind", "multi_valued", b"multi_valued", "standardised", b"standardised", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucketed", b"bucketed", "categorical", b"categorical", "history", b"history", "kind", b"kind", "multi_valued", b"multi_valued", "name", b"name", "standardised", b"standardised"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucketed", b"bucketed", "categorical", b"categorical", "history", b"history", "kind", b"kind", "multi_valued", b"multi_valued", "name", b"name", "standardised", b"standardised", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["categorical", "standardised", "bucketed", "multi_valued", "history"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["categorical", "standardised", "bucketed", "multi_valued", "history", "text"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -400,20 +406,61 @@ class HistoryFeature(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_LENGTH_FIELD_NUMBER: _builtins.int
+    DISTINCT_FIELD_NUMBER: _builtins.int
     max_length: _builtins.int
     """How many items are read: the newest ones."""
+    distinct: _builtins.bool
+    """Whether each item is read once, at its newest place; the older ones are taken out before the newest are counted.
+    Default false: an item is read as often as it stands in the history.
+    """
     def __init__(
         self,
         *,
         max_length: _builtins.int = ...,
+        distinct: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_length", b"max_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distinct", b"distinct", "max_length", b"max_length"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HistoryFeature: _TypeAlias = HistoryFeature  # noqa: Y015
+
+@_typing.final
+class TextFeature(_message.Message):
+    """A text, read as a bag of hashed n-grams. Its tensor holds for each n-gram 1 + the CRC-32 of its UTF-8 form modulo
+    `buckets`, equal numbers once, filled up with 0; all 0 where the text is absent or has no word.
+
+    The text is cut to 2,000 characters (code points), brought into Unicode form NFKC, case-folded, brought into form NFKC
+    again, and cut to 2,000 characters again. A word is a longest run of letters, marks and numbers (Unicode categories L,
+    M and N). The n-grams are, in this order, each in the order of the text: the words; the pairs of words that follow
+    each other; and of each word all runs of three characters. A space stands before and after each word and between those
+    of a pair, and is one of the characters. Of `Red car` they are ` red `, ` car `, ` red car `, ` re`, `red`, `ed `,
+    ` ca`, `car` and `ar `.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    MAX_COUNT_FIELD_NUMBER: _builtins.int
+    buckets: _builtins.int
+    """How many numbers the n-grams are hashed into. From 1 to 1,048,576."""
+    max_count: _builtins.int
+    """How many numbers are read, the first ones; further ones are ignored. From 1 to 256."""
+    def __init__(
+        self,
+        *,
+        buckets: _builtins.int = ...,
+        max_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "max_count", b"max_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextFeature: _TypeAlias = TextFeature  # noqa: Y015
 
 @_typing.final
 class Attribute(_message.Message):

@@ -250,7 +250,7 @@ class FeatureValue(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
     category: _builtins.str
-    """One category. A category that training did not see is taken as unknown."""
+    """One category, or the text of a text feature. A category that training did not see is taken as unknown."""
     number: _builtins.float
     """A number. Finite."""
     @_builtins.property

@@ -7,6 +7,19 @@ import click
 
 from bascule_server.commands.failure import CommandFailed
 
+KINDS = (
+    "history_transformer",
+    "history_bag",
+    "features",
+    "spectral",
+    "ease",
+    "svd",
+    "ials",
+    "itemknn",
+    "classic",
+)
+"""The kinds of model, as in ``tower.kind``; not taken from the configuration's module, which loads slowly."""
+
 
 @click.command()
 @click.argument("config_path", metavar="CONFIG.toml", type=click.Path(path_type=Path))
@@ -22,8 +35,14 @@ from bascule_server.commands.failure import CommandFailed
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replaces a value of CONFIG.toml: --set fit.epochs=3"
 )
+@click.option(
+    "--model",
+    "kind",
+    type=click.Choice(KINDS),
+    help="Trains this kind of model in the place of the configuration's, with its own defaults.",
+)
 @click.option("--resume", is_flag=True, help="Goes on from the last epoch of a run that was stopped.")
-def train(config_path: Path, models: Path, settings: tuple[str, ...], resume: bool) -> None:
+def train(config_path: Path, models: Path, settings: tuple[str, ...], kind: str | None, resume: bool) -> None:
     """Trains a two-tower model, evaluates it beside the baselines and publishes it.
 
     The exit status is 0 when a version was published, 130 when the run was stopped with Ctrl-C, and 2 when it could not
@@ -39,7 +58,7 @@ def train(config_path: Path, models: Path, settings: tuple[str, ...], resume: bo
 
     console = Console()
     try:
-        config = load_config(config_path, settings)
+        config = load_config(config_path, settings, kind)
         # Only now, since TensorFlow takes seconds to load and a slip in the configuration should not wait for it.
         from bascule_training import train as training
         from bascule_training.checkpoint import CheckpointError
@@ -49,7 +68,7 @@ def train(config_path: Path, models: Path, settings: tuple[str, ...], resume: bo
     except ConfigError as error:
         raise CommandFailed(str(error)) from error
     try:
-        with TrainDisplay(console, config.fit.epochs) as display:
+        with TrainDisplay(console) as display:
             trained = training.train(config, models, resume=resume, observe=display.show)
     except (ArtifactError, CheckpointError, DataError, PublishError) as error:
         raise CommandFailed(str(error)) from error

@@ -1,0 +1,49 @@
+"""Data and features, read and ready for the towers and the baselines."""
+
+from typing import NamedTuple
+
+from bascule.v1.artifact_pb2 import Attribute
+from bascule_server.encoder import QueryEncoder
+from bascule_training.artifact_writer import declare_attributes
+from bascule_training.config import TrainingConfig
+from bascule_training.dataset import Dataset, cases, read_dataset
+from bascule_training.evaluation import Cases
+from bascule_training.features import Declared, declare, history_feature
+from bascule_training.fit import Validation
+
+
+class Prepared(NamedTuple):
+    """Data and features, ready for the towers."""
+
+    dataset: Dataset
+    query: Declared
+    item: Declared
+    attributes: list[Attribute]
+    encoder: QueryEncoder
+    validation: Validation
+    test: Cases
+
+
+def prepare(config: TrainingConfig) -> Prepared:
+    """Reads the data and declares the features.
+
+    Raises:
+        DataError: the data is not what it should be.
+    """
+    dataset = read_dataset(config.data, config.query.features, config.item.features)
+    query = declare(config.query.features, dataset.users, "query")
+    if config.reads_history:
+        is_distinct = config.tower.kind != "history_transformer"
+        query.features.insert(0, history_feature(config.query.history_length, distinct=is_distinct))
+    encoder = QueryEncoder(query.features, query.vocabularies)
+    names = tuple(feature.name for feature in config.query.features)
+    splits, rules = dataset.splits, config.evaluation
+    return Prepared(
+        dataset,
+        query,
+        declare(config.item.features, dataset.items, "item"),
+        declare_attributes(dataset.items, config.item.attributes),
+        encoder,
+        Validation(cases(dataset, splits.train, splits.validation, names, rules), encoder),
+        cases(dataset, dataset.before_test(), splits.test, names, rules),
+    )

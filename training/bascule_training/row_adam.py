@@ -1,0 +1,118 @@
+"""Adam that changes only those rows of a table that a step used."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class RowAdam:
+    """One optimiser for all weights of a model: Adam for dense gradients, lazy Adam by rows for sparse ones.
+
+        m = beta1 m + (1 - beta1) g        w -= rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon)
+        v = beta2 v + (1 - beta2) g^2      rate = learning_rate (1 + cos(pi min((t - 1) / steps, 1))) / 2
+
+    Kingma and Ba 2015, "Adam: a method for stochastic optimization", with the epsilon of its section 2; the rate goes
+    to 0 along a cosine, Loshchilov and Hutter 2017, "SGDR: stochastic gradient descent with warm restarts".
+
+    What is gathered from a table has a sparse gradient: ``tf.IndexedSlices``. Then only the gathered rows and their
+    moments are read and written, so that a step takes as long with a large table as with a small one. The moments of
+    the other rows stay as they are, where Adam would let them fade and go on moving those rows. ``t`` counts all steps,
+    not those that used a row, as in TensorFlow Addons' LazyAdam and PyTorch's SparseAdam.
+
+    A gradient is sparse where it is taken with respect to ``weight.value`` and rows come from
+    ``tf.gather(weight.value, rows)``; from the Keras variable itself, or by ``keras.layers.Embedding``, the whole table
+    is read first.
+    """
+
+    def __init__(
+        self, learning_rate: float, steps: int, *, beta1: float = 0.9, beta2: float = 0.98, epsilon: float = 1e-8
+    ) -> None:
+        """Makes no variables yet: see ``build``.
+
+        Args:
+            learning_rate: of the first step, above 0.
+            steps: after so many the rate is 0; at least 1.
+            beta1: how much of the mean of gradients is kept, from 0 to below 1.
+            beta2: the same of squared gradients.
+            epsilon: above 0.
+        """
+        self._learning_rate = learning_rate
+        self._steps = steps
+        self._beta1 = beta1
+        self._beta2 = beta2
+        self._epsilon = epsilon
+        self._step = tf.Variable(0, trainable=False, dtype=tf.int64, name="step")
+        self._means: list[tf.Variable] = []
+        self._squares: list[tf.Variable] = []
+
+    def build(self, weights: Sequence[keras.Variable]) -> None:
+        """Makes the moments of the weights, of float32."""
+        self._means = [_zeros(weight) for weight in weights]
+        self._squares = [_zeros(weight) for weight in weights]
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The number of steps done, int64 [], and the moments, in a fixed order."""
+        return [self._step, *self._means, *self._squares]
+
+    def apply(
+        self, gradients: Sequence[tf.Tensor | tf.IndexedSlices | None], weights: Sequence[keras.Variable]
+    ) -> None:
+        """Improves the weights by one step; it may be called in a ``tf.function``.
+
+        Args:
+            gradients: one of each weight; None leaves it as it is.
+            weights: those given to ``build``.
+
+        Raises:
+            ValueError: there are not as many as were built.
+        """
+        done = tf.cast(self._step, tf.float32)
+        self._step.assign_add(1)
+        rate = self._learning_rate * 0.5 * (1.0 + tf.cos(np.pi * tf.minimum(done / self._steps, 1.0)))
+        powers = self._beta1 ** (done + 1.0), self._beta2 ** (done + 1.0)
+        for gradient, weight, mean, square in zip(gradients, weights, self._means, self._squares, strict=True):
+            if isinstance(gradient, tf.IndexedSlices):
+                scale = rate * tf.sqrt(1.0 - powers[1]) / (1.0 - powers[0])
+                self._apply_rows(gradient, weight.value, mean, square, scale)
+            elif gradient is not None:
+                self._apply_dense(gradient, weight.value, mean, square, rate, powers)
+
+    def _apply_rows(
+        self, gradient: tf.IndexedSlices, weight: tf.Variable, mean: tf.Variable, square: tf.Variable, scale: tf.Tensor
+    ) -> None:
+        rows, places = tf.unique(gradient.indices)
+        summed = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+        means = self._beta1 * tf.gather(mean, rows) + (1.0 - self._beta1) * summed
+        squares = self._beta2 * tf.gather(square, rows) + (1.0 - self._beta2) * tf.square(summed)
+        mean.scatter_update(tf.IndexedSlices(means, rows))
+        square.scatter_update(tf.IndexedSlices(squares, rows))
+        weight.scatter_sub(tf.IndexedSlices(scale * means / (tf.sqrt(squares) + self._epsilon), rows))
+
+    def _apply_dense(
+        self,
+        gradient: tf.Tensor,
+        weight: tf.Variable,
+        mean: tf.Variable,
+        square: tf.Variable,
+        rate: tf.Tensor,
+        powers: tuple[tf.Tensor, tf.Tensor],
+    ) -> None:
+        tf.raw_ops.ResourceApplyAdam(
+            var=weight.handle,
+            m=mean.handle,
+            v=square.handle,
+            beta1_power=powers[0],
+            beta2_power=powers[1],
+            lr=rate,
+            beta1=self._beta1,
+            beta2=self._beta2,
+            epsilon=self._epsilon,
+            grad=gradient,
+        )
+
+
+def _zeros(weight: keras.Variable) -> tf.Variable:
+    return tf.Variable(tf.zeros(weight.shape), trainable=False)
