@@ -11,12 +11,13 @@ LISTEN ?= 127.0.0.1:50051
 CONFIG ?= examples/movies.toml
 USERS ?= users.parquet
 OUT ?= recommendations.parquet
+DATA ?= data/public
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train serve score test test-slow check format protos lock bench image clean
+.PHONY: help demo train serve score test test-slow check format protos lock bench bench-quality image clean
 
 help: ## lists the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-10s %s\n' "$$target" "$$what"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-13s %s\n' "$$target" "$$what"; done
 
 demo: $(VENV)/installed ## trains on MovieLens 100K, serves the model and asks it: the whole way in minutes
 	python examples/demo.py
@@ -56,6 +57,9 @@ LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no
 
 bench: $(VENV)/installed ## measures calls/s and users/s of a local server
 	python benchmarks/serving.py --models $(MODELS)
+
+bench-quality: $(VENV)/installed ## trains on public data sets beside baselines, for hours (DATA=data/public)
+	python benchmarks/quality.py --data $(DATA)
 
 image: ## builds the server's image
 	docker build --tag bascule .

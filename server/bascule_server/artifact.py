@@ -24,6 +24,7 @@ ITEM_VECTORS = "item_vectors.npy"
 USERS = "users.parquet"
 GOLDEN = "golden.npz"
 METRICS = "metrics.json"
+REPORT = "report.html"
 
 SCHEMA_VERSION = 1
 """The newest ``Manifest.schema_version`` that this code reads, and the one that it writes."""

@@ -24,9 +24,21 @@ from bascule.v1 import artifact_pb2, model_service_pb2, recommendation_service_p
 from bascule_server import decoding, field_checks, ranking_options, scorer
 from bascule_server.config import ServerConfig
 from bascule_server.errors import Reason
-from bascule_training import baselines
-from bascule_training.config import FeatureConfig, Section, TrainingConfig, load_config
+from bascule_training import competitors, trainer
+from bascule_training.baselines import bpr, ease, item_knn, popularity, pure_svd, tuning
+from bascule_training.classic.config import ClassicConfig
+from bascule_training.commands.train import KINDS
+from bascule_training.config import (
+    FeatureConfig,
+    HistoryBag,
+    HistoryTransformer,
+    Section,
+    TrainingConfig,
+    UserFeatures,
+    load_config,
+)
 from bascule_training.metrics import CUTOFFS, METRICS
+from bascule_training.protocol import EvaluationConfig
 from bascule_training.splits import Given, GlobalTime, LeaveOneOut, Random
 from bascule_training.tables import InteractionColumns
 
@@ -99,7 +111,7 @@ def test_every_configuration_on_the_pages_and_among_the_examples_is_valid(tmp_pa
     TrainingConfig.model_validate(tomllib.loads(training))
     ServerConfig.model_validate(tomllib.loads(server))
     ServerConfig.model_validate(tomllib.loads((ROOT / "deploy" / "container.toml").read_text()))
-    for example in (ROOT / "examples").glob("*.toml"):
+    for example in (*(ROOT / "examples").glob("*.toml"), *(ROOT / "training" / "protocols").glob("*.toml")):
         load_config(example)
 
 
@@ -172,8 +184,8 @@ def toml_value(value: object) -> str:
     match value:
         case None:
             return "none"
-        case LeaveOneOut():
-            return '`{ kind = "leave_one_out" }`'
+        case LeaveOneOut() | HistoryTransformer():
+            return f'`{{ kind = "{value.kind}" }}`'
         case _ if value is PydanticUndefined:
             return "required"
         case _:
@@ -191,7 +203,9 @@ def defaults(config: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, s
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
     kind: object = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, Section | InteractionColumns) else None
+    return (
+        kind if isinstance(kind, type) and issubclass(kind, Section | InteractionColumns | EvaluationConfig) else None
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,10 +247,32 @@ def test_the_training_page_has_the_metrics_and_the_settings_of_the_baselines() -
     assert all(f"`{name}`" in text for name in (*METRICS, "coverage"))
     assert "at {}, {} and {}".format(*CUTOFFS) in text
     settings = {row[0]: row[1] for row in table(TRAINING, "baseline", "settings tried", "source")}
-    assert numbers(settings["item-kNN"]) == list(baselines.NEIGHBOUR_COUNTS)
-    assert numbers(settings["recent item-kNN"]) == list(baselines.RECENCIES)
-    assert numbers(settings["EASE"]) == list(baselines.EASE_PENALTIES)
-    assert f"above {baselines.MAX_EASE_ITEMS:,} items" in text
+    assert numbers(settings["recent popularity"]) == list(popularity.HALF_LIVES)
+    assert numbers(settings["item-kNN"]) == list(item_knn.NEIGHBOUR_COUNTS)
+    assert numbers(settings["recent item-kNN"]) == list(item_knn.RECENCIES)
+    assert numbers(settings["PureSVD"]) == list(pure_svd.RANKS)
+    assert numbers(settings["EASE"]) == list(ease.PENALTIES)
+    assert numbers(settings["BPR"]) == list(bpr.PENALTIES)
+    assert f"above {ease.MAX_ITEMS:,} items" in text
+    assert f"above {tuning.MAX_FACTOR_INTERACTIONS:,}\ninteractions" in text
+    assert f"at most {trainer.FULL_SOFTMAX_SCORES:,} scores" in text
+    assert f"at most {competitors.MAX_IN_BATCH:,} |" in text
+
+
+def test_the_training_page_has_every_field_of_a_tower_with_its_default() -> None:
+    listed = {
+        (row[0], row[1].strip("`")): row[3] for row in table(TRAINING, "tower", "name", "type", "default", "meaning")
+    }
+    shared = {"dimension": "all but `classic`", "copies": "trained ones", "beside": "trained ones"}
+    expected = {
+        (shared.get(name, f"`{tower.model_fields['kind'].default}`"), name): "`[]`" if default == "`[]`" else default
+        for tower in (HistoryTransformer, HistoryBag, UserFeatures, ClassicConfig)
+        for name, default in defaults(tower)
+        if name != "kind"
+    }
+    assert listed == expected
+    rows = table(TRAINING, "`tower.kind`", "what it reads, and how it learns")
+    assert {kind for row in rows for kind in re.findall(r"`(\w+)`", row[0])} == set(KINDS)
 
 
 def numbers(text: str) -> list[float]:

@@ -1,42 +1,45 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from bascule_training.config import FitConfig
+    import tensorflow as tf
+
     from bascule_training.fit import Run
-
-
-class Ring(NamedTuple):
-    """A run in a world that one can do in the head, and how it is to be fitted."""
-
-    run: "Run"
-    config: "FitConfig"
+    from bascule_training.model import StepTensors
 
 
 @pytest.fixture(scope="session")
-def ring() -> Callable[..., Ring]:
-    """Makes the towers of a small world anew, with a checkpoint in ``folder``. Keywords are fields of ``fit``.
+def ring() -> Callable[..., "Run"]:
+    """Makes a run in a small world anew, with its checkpoint in ``folder``. Keywords are fields of ``fit``.
 
     12 items stand in a ring, each with its side of it for a feature. 96 users walk it from four steps, beginning all
-    around it; each is to go on to the item after: the order tells everything, and popularity nothing.
+    around it; each is to go on to the item after: the order tells everything, and popularity nothing. The tower is a
+    causal transformer; ``negatives`` that are not ``full`` are sampled, and corrected by logQ.
     """
+    from functools import partial
+
     import numpy as np
     import polars as pl
 
     from bascule.v1.artifact_pb2 import CategoricalFeature, Feature
     from bascule_server.encoder import QueryEncoder
-    from bascule_training.config import TrainingConfig
+    from bascule_training.competitors import CompetitorSampler
+    from bascule_training.config import FitConfig, HistoryTransformer, ItemConfig
     from bascule_training.evaluation import cases_of
+    from bascule_training.examples import example_weights
     from bascule_training.features import history_feature
-    from bascule_training.fit import Run
+    from bascule_training.feed import Feed
+    from bascule_training.fit import Run, Validation
     from bascule_training.histories import of_users
+    from bascule_training.losses import sampled_softmax_loss
     from bascule_training.model import Inputs, TwoTowerModel
-    from bascule_training.packing import batch_count
+    from bascule_training.packing import batch_count, packed_examples
+    from bascule_training.row_adam import RowAdam
 
-    item_count, user_count, steps = 12, 96, 4
+    item_count, user_count, steps, rows = 12, 96, 4, 4
     item_ids = [str(row) for row in range(item_count)]
     user_ids = [f"u{user}" for user in range(user_count)]
     walks = [(user, str((number + step) % item_count)) for step in range(steps) for number, user in enumerate(user_ids)]
@@ -44,38 +47,49 @@ def ring() -> Callable[..., Ring]:
     asked = pl.DataFrame(
         {"user_id": user_ids, "item_id": [str((number + steps) % item_count) for number in range(user_count)]}
     )
+    query_features = [history_feature(steps)]
+    inputs = Inputs(
+        query_features=query_features,
+        item_features=[Feature(name="side", categorical=CategoricalFeature(size=2))],
+        users={},
+        items={"side": np.arange(item_count, dtype=np.int32) // (item_count // 2) + 1},
+        is_trained=np.ones(item_count, np.bool_),
+    )
+    histories = of_users(known, user_ids, {item_id: row for row, item_id in enumerate(item_ids)})
 
-    def make(folder: Path, *, seed: int = 1, **fit: object) -> Ring:
-        config = TrainingConfig.model_validate(
-            {
-                "model": "ring",
-                "seed": seed,
-                "data": {"interactions": "none"},
-                "query": {"history_length": steps},
-                "tower": {"dimension": 16, "dropout": 0.05},
-                "fit": {"rows_per_batch": 4, "learning_rate": 0.02, **fit},
-            }
+    def loss(positive: "tf.Tensor", candidates: "tf.Tensor", step: "StepTensors") -> "tf.Tensor":
+        of_step = (step.log_q, step.target_log_q, step.is_known, step.weights)
+        return sampled_softmax_loss(positive, candidates, *of_step)
+
+    def make(folder: Path, *, seed: int = 1, **fields: object) -> Run:
+        config = FitConfig.model_validate({"negatives": "full", "negative_count": 64, **fields})
+        tower = HistoryTransformer(dimension=16, dropout=0.05)
+        is_full = config.negatives == "full"
+        sampler = CompetitorSampler(
+            histories,
+            item_count,
+            in_batch=config.negatives != "uniform",
+            uniform_count=0 if config.negatives == "in_batch" else config.negative_count,
+            masks=config.masks or tower.default_masks,
         )
-        query_features = [history_feature(steps)]
-        inputs = Inputs(
-            query_features=query_features,
-            item_features=[Feature(name="side", categorical=CategoricalFeature(size=2))],
-            users={},
-            items={"side": np.arange(item_count, dtype=np.int32) // (item_count // 2) + 1},
-            is_trained=np.ones(item_count, np.bool_),
-        )
-        histories = of_users(known, user_ids, {item_id: row for row, item_id in enumerate(item_ids)})
-        step_count = config.fit.epochs * batch_count(histories, steps, config.fit.rows_per_batch)
-        run = Run(
-            model=TwoTowerModel(config, inputs, step_count),
-            histories=histories,
-            validation=cases_of(known, asked, item_ids),
-            encoder=QueryEncoder(query_features, {}),
-            history_length=steps,
+        examples = partial(packed_examples, histories, example_weights(histories, None), steps, rows)
+        feed = Feed(examples, batch_count(histories, steps, rows), None if is_full else sampler, seed)
+        model = TwoTowerModel(
+            tower,
+            ItemConfig(),
+            inputs,
+            RowAdam(0.02, config.epochs * feed.batch_count),
+            None if is_full else loss,
             seed=seed,
-            checkpoint=folder / ".checkpoint.npz",
+        )
+        return Run(
+            model=model,
+            feed=feed,
+            validation=Validation(cases_of(known, asked, item_ids), QueryEncoder(query_features, {})),
+            epochs=config.epochs,
+            patience=config.patience,
+            checkpoint=folder / "first-1.npz",
             identity=f"ring {seed}",
         )
-        return Ring(run, config.fit)
 
     return make

@@ -12,13 +12,15 @@ from bascule_training.checkpoint import CheckpointError, Progress, restore, save
 
 NOW: list[NDArray[Any]] = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64)]
 BEST: list[NDArray[Any]] = [np.ones((2, 3), np.float32), np.array(5, np.int64)]
-PROGRESS = Progress(epoch=3, best_epoch=2, best_quality=0.25, best=BEST)
+PROGRESS = Progress(
+    epoch=3, best_epoch=2, best_quality=0.25, best=BEST, curve=[(3.5, 0.125), (2.5, 0.25), (1.5, np.nan)]
+)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A checkpoint of the run "mine"."""
-    path = tmp_path / "films" / ".checkpoint.npz"
+    path = tmp_path / "films" / ".checkpoint" / "first-1.npz"
     save(path, "mine", PROGRESS, NOW)
     return path
 
@@ -35,6 +37,7 @@ def check_is_whole(path: Path) -> None:
     assert restored is not None
     progress, now = restored
     assert (progress.epoch, progress.best_epoch, progress.best_quality) == (3, 2, 0.25)
+    np.testing.assert_array_equal(progress.curve, PROGRESS.curve)
     for found, expected in ((now, NOW), (progress.best, BEST)):
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):

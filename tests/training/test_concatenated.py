@@ -72,7 +72,7 @@ def test_a_branch_that_counts_nothing_is_left_out() -> None:
 
 
 def test_branches_and_weights_are_as_many() -> None:
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="longer"):
         ConcatenatedTowers([random_branch(1, 3)], [1.0, 1.0])
 
 
@@ -106,39 +106,37 @@ def test_where_no_branch_can_place_new_items_nothing_does() -> None:
     assert ConcatenatedTowers([random_branch(1, 3), random_branch(2, 3)], [1.0, 1.0]).item_tower() is None
 
 
-class TestTunedWeights:
-    @pytest.fixture(scope="class")
-    def validation(self) -> Validation:
-        """Users who had one item and turn to the next in a ring of 60."""
-        ids = [str(row) for row in range(60)]
-        before = pl.DataFrame({"user_id": ids, "item_id": ids})
-        after = pl.DataFrame({"user_id": ids, "item_id": [*ids[1:], ids[0]]})
-        return Validation(cases_of(before, after, ids), QueryEncoder([history_feature(LENGTH)], {}))
+@pytest.fixture(scope="module")
+def validation() -> Validation:
+    """Users who had one item and turn to the next in a ring of 60."""
+    ids = [str(row) for row in range(60)]
+    before = pl.DataFrame({"user_id": ids, "item_id": ids})
+    after = pl.DataFrame({"user_id": ids, "item_id": [*ids[1:], ids[0]]})
+    return Validation(cases_of(before, after, ids), QueryEncoder([history_feature(LENGTH)], {}))
 
-    @staticmethod
-    def ring(noise: float, seed: int) -> LinearTowers:
-        """Knows the next item, as well as the noise lets it."""
-        weights = np.roll(np.eye(60), 1, axis=1) + np.random.default_rng(seed).normal(scale=noise, size=(60, 60))
-        return LinearTowers(weights.astype(np.float32), np.eye(60, dtype=np.float32))
+def ring(noise: float, seed: int) -> LinearTowers:
+    """Knows the next item, as well as the noise lets it."""
+    weights = np.roll(np.eye(60), 1, axis=1) + np.random.default_rng(seed).normal(scale=noise, size=(60, 60))
+    return LinearTowers(weights.astype(np.float32), np.eye(60, dtype=np.float32))
 
-    def test_what_knows_more_counts_and_what_knows_nothing_does_not(self, validation: Validation) -> None:
-        trained, knowing, knowing_nothing = self.ring(0.5, 1), self.ring(0.1, 2), self.ring(1e6, 3)
-        own, first, second = tuned_weights([trained], [knowing, knowing_nothing], validation)
-        assert own == 1.0
-        assert first > 0
-        assert second == 0.0
+def test_what_knows_more_counts_and_what_knows_nothing_does_not(validation: Validation) -> None:
+    trained, knowing, knowing_nothing = ring(0.5, 1), ring(0.1, 2), ring(1e6, 3)
+    own, first, second = tuned_weights([trained], [knowing, knowing_nothing], validation)
+    assert own == 1.0
+    assert first > 0
+    assert second == 0.0
 
-    def test_a_branch_that_adds_nothing_is_left_out(self, validation: Validation) -> None:
-        perfect = self.ring(0.0, 1)
-        assert tuned_weights([perfect], [self.ring(0.5, 2)], validation) == [1.0, 0.0]
+def test_a_branch_that_adds_nothing_is_left_out(validation: Validation) -> None:
+    perfect = ring(0.0, 1)
+    assert tuned_weights([perfect], [ring(0.5, 2)], validation) == [1.0, 0.0]
 
-    def test_the_chosen_weights_are_the_best_that_were_tried(self, validation: Validation) -> None:
-        branches = [self.ring(0.5, 1), self.ring(0.5, 2)]
-        best = validation.quality(ConcatenatedTowers(branches, tuned_weights(branches[:1], branches[1:], validation)))
-        for weight in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0):
-            assert best >= validation.quality(ConcatenatedTowers(branches, [1.0, weight]))
+def test_the_chosen_weights_are_the_best_that_were_tried(validation: Validation) -> None:
+    branches = [ring(0.5, 1), ring(0.5, 2)]
+    best = validation.quality(ConcatenatedTowers(branches, tuned_weights(branches[:1], branches[1:], validation)))
+    for weight in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0):
+        assert best >= validation.quality(ConcatenatedTowers(branches, [1.0, weight]))
 
-    def test_a_frozen_branch_counts_beside_all_trained_ones_together(self, validation: Validation) -> None:
-        trained, frozen = self.ring(0.5, 1), self.ring(0.5, 2)
-        _, alone = tuned_weights([trained], [frozen], validation)
-        assert tuned_weights([trained, trained], [frozen], validation) == [1.0, 1.0, 2 * alone]
+def test_a_frozen_branch_counts_beside_all_trained_ones_together(validation: Validation) -> None:
+    trained, frozen = ring(0.5, 1), ring(0.5, 2)
+    _, alone = tuned_weights([trained], [frozen], validation)
+    assert tuned_weights([trained, trained], [frozen], validation) == [1.0, 1.0, 2 * alone]

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bascule_training.config import ConfigError, load_config
+from bascule_training.classic.config import ClassicConfig
+from bascule_training.commands import train
+from bascule_training.config import KINDS, ClosedFormTower, ConfigError, HistoryBag, HistoryTransformer, load_config
 from bascule_training.splits import Given, GlobalTime, LeaveOneOut
 
 SMALLEST = """
@@ -74,7 +76,7 @@ def test_a_date_of_toml_is_a_moment(path: Path) -> None:
         ("data.columns.users=uid", "data.columns.users", "'uid'"),
         ("data.min_value=high", "data.min_value", "'high'"),
         ("data.split.kind=weekly", "data.split", "'weekly'"),
-        ("data.split={ kind = 'random', test_fraction = 2 }", "test_fraction", "2"),
+        ("data.split={ kind = 'random', test_fraction = 2 }", "data.split.test_fraction", "2"),
         ("query.history_length=0", "query.history_length", "0"),
         ("query.features=[{ name = 'history', kind = 'categorical' }]", "query.features.0.name", "'history'"),
         ("query.features=[{ name = 'age', kind = 'number' }]", "query.features.0.kind", "'number'"),
@@ -88,10 +90,20 @@ def test_a_date_of_toml_is_a_moment(path: Path) -> None:
         ("tower.dropout=1.5", "tower.dropout", "1.5"),
         ("tower.temperature=0", "tower.temperature", "0"),
         ("tower.temperature=nan", "tower.temperature", "nan"),
+        ("tower.kind=lstm", "tower", "'lstm'"),
+        ("tower.kind=3", "tower", "3"),
+        ("tower=3", "tower", "3"),
+        ("tower.beside=['classic']", "tower.beside.0", "'classic'"),
+        ("tower.beside=['ease', 'ease']", "tower.beside", "'ease' twice"),
+        ("tower={ kind = 'history_bag', blocks = 2 }", "tower.blocks", "2"),
+        ("tower={ kind = 'spectral', dropout = 0.1 }", "tower.dropout", "0.1"),
+        ("tower={ kind = 'classic', layers = [64, 0] }", "tower.layers.1", "0"),
         ("fit.epochs=0", "fit.epochs", "0"),
         ("fit.learning_rate=-0.1", "fit.learning_rate", "-0.1"),
-        ("fit.negatives=0", "fit.negatives", "0"),
         ("fit.negatives=half", "fit.negatives", "'half'"),
+        ("fit.negative_count=0", "fit.negative_count", "0"),
+        ("fit.half_life_days=0", "fit.half_life_days", "0"),
+        ("evaluation.min_history=-1", "evaluation.min_history", "-1"),
         ("fit=3", "fit", "3"),
     ],
 )
@@ -102,10 +114,56 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_field(path: Path, setting: 
     assert "\n" not in text
 
 
-def test_negatives_that_are_neither_word_nor_number_are_told_what_they_may_be(path: Path) -> None:
-    text = complaint(path, "fit.negatives=0")
-    assert "'auto', 'full' or a number" in text
-    assert "literal" not in text
+def test_an_unknown_word_is_told_which_there_are(path: Path) -> None:
+    assert "'auto', 'full', 'uniform', 'in_batch' or 'mixed'" in complaint(path, "fit.negatives=half")
+    assert "history_transformer, history_bag, features, classic, spectral, ease" in complaint(path, "tower.kind=lstm")
+
+
+def test_a_tower_without_a_kind_is_a_transformer(path: Path) -> None:
+    assert load_config(path).tower == HistoryTransformer()
+    assert load_config(path, ["tower.blocks=2"]).tower == HistoryTransformer(blocks=2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_tower_is_read_with_its_own_defaults(path: Path, kind: str) -> None:
+    features = "query.features=[{ name = 'country', kind = 'categorical' }]"
+    tower = load_config(path, [f"tower.kind={kind}", features]).tower
+    assert tower.kind == kind
+    assert tower == type(tower)(kind=kind)
+
+
+def test_the_command_offers_every_kind_of_tower() -> None:
+    assert set(train.KINDS) == set(KINDS)
+
+
+def test_a_kind_that_is_asked_for_takes_the_place_of_the_files_tower(tmp_path: Path) -> None:
+    path = tmp_path / "films.toml"
+    path.write_text(f"{SMALLEST}[tower]\nblocks = 2\ndimension = 128\n")
+    assert load_config(path, kind="ease").tower == ClosedFormTower(kind="ease")
+    assert load_config(path, ["tower.dimension=8"], kind="history_bag").tower == HistoryBag(dimension=8)
+
+
+@pytest.mark.parametrize("kind", ["features", "classic"])
+def test_a_tower_that_reads_no_history_needs_features(path: Path, kind: str) -> None:
+    text = complaint(path, f"tower.kind={kind}")
+    assert text == (f"{path}: the tower '{kind}' reads the user's features alone; name some in query.features")
+    assert not load_config(
+        path, [f"tower.kind={kind}", "query.features=[{ name = 'country', kind = 'categorical' }]"]
+    ).reads_history
+
+
+def test_the_classic_tower_embeds_codes_alone(path: Path) -> None:
+    standardised = "query.features=[{ name = 'age', kind = 'standardised' }]"
+    assert "'age' is standardised; expected it bucketed" in complaint(path, "tower.kind=classic", standardised)
+    bucketed = "query.features=[{ name = 'age', kind = 'bucketed' }]"
+    assert load_config(path, ["tower.kind=classic", bucketed]).tower == ClassicConfig()
+
+
+@pytest.mark.parametrize("loss", ["gbce", "contrastive"])
+def test_a_loss_that_needs_samples_is_refused_with_the_whole_catalogue(path: Path, loss: str) -> None:
+    text = complaint(path, f"fit.loss={loss}", "fit.negatives=full")
+    assert text.startswith(f"{path}: fit: the loss '{loss}' needs sampled negatives; expected 'uniform'")
+    assert load_config(path, [f"fit.loss={loss}"]).fit.negatives == "auto"
 
 
 @pytest.mark.parametrize("tower", ["query", "item"])

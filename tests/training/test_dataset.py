@@ -34,15 +34,16 @@ def _read(config: DataConfig) -> Dataset:
     return read_dataset(config, [likes], [genres])
 
 
-def test_the_catalogue_has_trained_items_and_those_that_features_can_place(config: DataConfig) -> None:
+def test_the_catalogue_has_what_was_had_before_the_test_and_what_features_can_place(config: DataConfig) -> None:
     dataset = _read(config)
-    assert dataset.items["item_id"].to_list() == ["new", "x"]
-    assert dataset.is_trained().tolist() == [False, True]
-    assert dataset.item_rows == {"new": 0, "x": 1}
+    assert dataset.items["item_id"].to_list() == ["new", "x", "y"]
+    assert dataset.has_items(dataset.splits.train).tolist() == [False, True, False]
+    assert dataset.has_items(dataset.before_test()).tolist() == [False, True, True]
+    assert dataset.item_rows == {"new": 0, "x": 1, "y": 2}
 
 
-def test_without_item_features_the_catalogue_has_trained_items_alone(config: DataConfig) -> None:
-    assert read_dataset(config, [], []).items["item_id"].to_list() == ["x"]
+def test_without_item_features_the_catalogue_has_what_was_had_before_the_test_alone(config: DataConfig) -> None:
+    assert read_dataset(config, [], []).items["item_id"].to_list() == ["x", "y"]
 
 
 def test_users_are_those_of_the_interactions_with_features_where_there_are_any(config: DataConfig) -> None:
@@ -54,18 +55,19 @@ def test_users_are_those_of_the_interactions_with_features_where_there_are_any(c
 def test_several_values_in_a_cell_become_lists_for_users_and_items_alike(config: DataConfig) -> None:
     dataset = _read(config)
     assert dataset.users["likes"].to_list() == [["tea", "coffee"], []]
-    assert dataset.items["genres"].to_list() == [["Drama"], ["Action", "War"]]
+    assert dataset.items["genres"].to_list() == [["Drama"], ["Action", "War"], []]
 
 
 def test_histories_stand_in_the_order_of_the_users(config: DataConfig) -> None:
     dataset = _read(config)
     assert [history.tolist() for history in dataset.histories(dataset.splits.train)] == [[1], [1]]
+    assert [history.tolist() for history in dataset.histories(dataset.before_test())] == [[1, 2], [1, 2]]
 
 
 def test_the_test_asks_for_the_last_item_by_what_came_before_it_and_by_no_name(config: DataConfig) -> None:
     dataset = _read(config)
     asked = cases(dataset, dataset.before_test(), dataset.splits.test, ["likes"])
-    assert [list(query.history) for query in asked.queries] == [["x"], ["x"]]  # y is in no training part
+    assert [list(query.history) for query in asked.queries] == [["x", "y"], ["x", "y"]]
     assert [query.user_id for query in asked.queries] == ["", ""]
     assert sorted(str(query.features) for query in asked.queries) == ["{'likes': ('tea', 'coffee')}", "{'likes': ()}"]
 

@@ -58,7 +58,7 @@ class TestOnAConfiguration:
         names = [group.name for group in evaluated.groups]
         assert names[0] == "known items"
         assert sum(name.startswith("history of ") for name in names) > 1
-        assert sum(name.startswith("items of ") for name in names) > 1
+        assert sum(name.startswith("items had by ") for name in names) > 1
 
     def test_progress_tells_of_every_user(self, artifact_folder: Path, log: Log) -> None:
         told: list[int] = []

@@ -1,51 +1,57 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from bascule_training.checkpoint import CheckpointError
-from bascule_training.fit import Epoch, Step, fit, validation_quality
+from bascule_training.checkpoint import CheckpointError, Progress
+from bascule_training.fit import Epoch, Run, Step, fit
 
-Make = Callable[..., Any]
-
-
-def epochs(ring: Any, *, resume: bool = False) -> list[Epoch]:
-    return [event for event in fit(ring.run, ring.config, resume=resume) if isinstance(event, Epoch)]
-
-
-def quality(ring: Any) -> float:
-    return validation_quality(ring.run.model, ring.run.encoder, ring.run.validation)
+Make = Callable[..., Run]
 
 
 class Done(NamedTuple):
     """A run that ended by itself."""
 
-    ring: Any
+    run: Run
     quality_before: float
     steps: list[Step]
     epochs: list[Epoch]
-    vectors: list[Any]
+    vectors: list[NDArray[np.float32]]
     """Of the items, after each epoch."""
+    progress: Progress
+
+
+def finish(run: Run, *, resume: bool = False) -> Done:
+    def watched() -> Iterator[Step | Epoch]:
+        progress = yield from fit(run, resume=resume)
+        ended.append(progress)
+
+    ended, steps, epochs, vectors = list[Progress](), list[Step](), list[Epoch](), list[NDArray[np.float32]]()
+    before = quality(run)
+    for event in watched():
+        if isinstance(event, Step):
+            steps.append(event)
+        else:
+            epochs.append(event)
+            vectors.append(run.model.item_vectors())
+    return Done(run, before, steps, epochs, vectors, ended[0])
+
+
+def quality(run: Run) -> float:
+    return run.validation.quality(run.model) if run.validation else np.nan
 
 
 @pytest.fixture(scope="module")
 def done(ring: Make, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    made = ring(tmp_path_factory.mktemp("done"), epochs=30, patience=3)
-    found = Done(made, quality(made), [], [], [])
-    for event in fit(made.run, made.config, resume=False):
-        if isinstance(event, Step):
-            found.steps.append(event)
-        else:
-            found.epochs.append(event)
-            found.vectors.append(made.run.model.item_vectors())
-    return found
+    return finish(ring(tmp_path_factory.mktemp("done"), epochs=30, patience=3))
 
 
 def test_the_order_of_the_ring_is_learned(done: Done) -> None:
     assert done.quality_before < 0.7
-    assert quality(done.ring) > 0.95
+    assert quality(done.run) > 0.95
 
 
 def test_every_epoch_sees_every_interaction_once(done: Done) -> None:
@@ -60,46 +66,60 @@ def test_some_steps_tell_their_loss(done: Done) -> None:
 
 
 def test_training_ends_when_it_no_longer_gets_better_with_the_best_epochs_weights(done: Done) -> None:
-    best = max(range(len(done.epochs)), key=lambda place: done.epochs[place].quality)
-    assert done.epochs[best].is_best
+    qualities = [epoch.quality or 0.0 for epoch in done.epochs]
+    best = qualities.index(max(qualities))
     assert len(done.epochs) == best + 1 + 3 < 30
-    np.testing.assert_array_equal(done.ring.run.model.item_vectors(), done.vectors[best])
+    np.testing.assert_array_equal(done.run.model.item_vectors(), done.vectors[best])
     assert np.abs(done.vectors[best] - done.vectors[-1]).max() > 0
-    assert quality(done.ring) == done.epochs[best].quality
+    assert quality(done.run) == qualities[best]
+
+
+def test_what_came_of_it_is_returned(done: Done) -> None:
+    assert list(done.progress.curve) == [(epoch.loss, epoch.quality) for epoch in done.epochs]
+    assert done.progress.best_quality == done.epochs[done.progress.best_epoch - 1].quality == quality(done.run)
+    assert done.epochs[0].loss > done.epochs[-1].loss
 
 
 def test_a_run_that_was_done_is_not_trained_again(ring: Make, done: Done) -> None:
-    again = ring(done.ring.run.checkpoint.parent, epochs=30, patience=3)
-    assert list(fit(again.run, again.config, resume=True)) == []
-    np.testing.assert_array_equal(again.run.model.item_vectors(), done.ring.run.model.item_vectors())
+    again = finish(ring(done.run.checkpoint.parent, epochs=30, patience=3), resume=True)
+    assert (again.steps, again.epochs) == ([], [])
+    assert again.progress.curve == done.progress.curve
+    assert again.progress.best_epoch == done.progress.best_epoch
+    np.testing.assert_array_equal(again.run.model.item_vectors(), done.run.model.item_vectors())
 
 
+def test_without_validation_every_epoch_is_trained_and_the_last_one_counts(ring: Make, tmp_path: Path) -> None:
+    blind = finish(ring(tmp_path, epochs=4, patience=1)._replace(validation=None))
+    assert [epoch.quality for epoch in blind.epochs] == [None] * 4
+    assert blind.progress.best_epoch == 4
+    np.testing.assert_array_equal(blind.run.model.item_vectors(), blind.vectors[-1])
+
+
+@pytest.mark.parametrize("negatives", ["full", "mixed"])
 def test_a_run_that_was_stopped_goes_on_after_its_last_whole_epoch_as_if_it_had_not_been(
-    ring: Make, tmp_path: Path
+    ring: Make, tmp_path: Path, negatives: str
 ) -> None:
-    whole = ring(tmp_path, epochs=4, negatives=64)
-    expected = epochs(whole)
+    whole = finish(ring(tmp_path, epochs=3, negatives=negatives))
 
     # Without resume it begins anew, though the other left a checkpoint there.
-    stopped = ring(tmp_path, epochs=4, negatives=64)
-    events = fit(stopped.run, stopped.config, resume=False)
+    stopped = ring(tmp_path, epochs=3, negatives=negatives)
+    events = fit(stopped, resume=False)
     first = next(event for event in events if isinstance(event, Epoch))
     assert isinstance(next(events), Step)
-    events.close()  # type: ignore[attr-defined]  # the generator behind the iterator
+    events.close()
 
-    resumed = ring(tmp_path, epochs=4, negatives=64)
-    assert [first, *epochs(resumed, resume=True)] == expected
+    resumed = finish(ring(tmp_path, epochs=3, negatives=negatives), resume=True)
+    assert [first, *resumed.epochs] == whole.epochs
     np.testing.assert_array_equal(resumed.run.model.item_vectors(), whole.run.model.item_vectors())
 
 
 def test_the_checkpoint_of_another_run_is_refused(ring: Make, done: Done) -> None:
-    other = ring(done.ring.run.checkpoint.parent, seed=2)
     with pytest.raises(CheckpointError, match="another configuration"):
-        epochs(other, resume=True)
+        finish(ring(done.run.checkpoint.parent, seed=2), resume=True)
 
 
 def test_a_damaged_checkpoint_is_refused(ring: Make, tmp_path: Path) -> None:
-    made = ring(tmp_path)
-    made.run.checkpoint.write_bytes(b"PK")
+    run = ring(tmp_path)
+    run.checkpoint.write_bytes(b"PK")
     with pytest.raises(CheckpointError, match="damaged"):
-        epochs(made, resume=True)
+        finish(run, resume=True)

@@ -18,7 +18,6 @@ from bascule_training.losses import (
 )
 
 
-
 def gradient(loss: Callable[[tf.Tensor], tf.Tensor], at: Any) -> NDArray[np.float32]:
     point = tf.constant(at)
     with tf.GradientTape() as tape:
@@ -117,11 +116,7 @@ class TestMultiTarget:
 
     def loss(self, targets: list[int], weights: list[float], is_candidate: list[bool] | None = None) -> float:
         candidate = None if is_candidate is None else tf.constant([is_candidate])
-        return float(
-            softmax_loss(
-                tf.constant(self.LOGITS), tf.constant([targets]), tf.constant([weights]), candidate
-            )
-        )
+        return float(softmax_loss(tf.constant(self.LOGITS), tf.constant([targets]), tf.constant([weights]), candidate))
 
     def test_it_is_the_mean_over_the_targets(self) -> None:
         assert self.loss([0, 2], [1.0, 1.0]) == pytest.approx((log(2) + log(4)) / 2)

@@ -2,8 +2,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule_training.examples import Examples, example_weights
 from bascule_training.histories import Histories
-from bascule_training.packing import PackedBatch, batch_count, packed_batches
+from bascule_training.packing import batch_count, packed_examples
 
 
 def histories(*users: list[int]) -> Histories:
@@ -16,17 +17,18 @@ shapes = st.tuples(st.integers(1, 6), st.integers(1, 4))
 seeds = st.integers(0, 99)
 
 
-def packed(users: list[list[int]], shape: tuple[int, int], seed: int) -> list[PackedBatch]:
+def packed(users: list[list[int]], shape: tuple[int, int], seed: int) -> list[Examples]:
     length, rows = shape
-    return list(packed_batches(histories(*users), length, rows, np.random.default_rng(seed)))
+    log = histories(*users)
+    return list(packed_examples(log, example_weights(log, None), length, rows, np.random.default_rng(seed)))
 
 
-def positions(batches: list[PackedBatch]) -> list[tuple[int, int, int]]:
+def positions(batches: list[Examples]) -> list[tuple[int, int, int]]:
     """User, code and target of every position that counts, in the order in which they stand."""
     return [
-        (int(batch.users[place]), int(batch.codes[place]), int(batch.targets[place]))
+        (int(batch.users.flat[place]), int(batch.codes.flat[place]), int(batch.targets[place, 0]))
         for batch in batches
-        for place in zip(*np.nonzero(batch.weights), strict=True)
+        for place in np.flatnonzero(batch.weights)
     ]
 
 
@@ -35,14 +37,14 @@ def test_two_users_in_numbers() -> None:
     (batch,) = packed([[7, 8, 9], [5]], (3, 2), seed=0)
     assert batch.users.tolist() == [[0, 0, 0], [1, -1, -1]]
     assert batch.codes.tolist() == [[0, 8, 9], [0, 0, 0]]
-    assert batch.targets.tolist() == [[7, 8, 9], [5, 0, 0]]
-    assert batch.weights.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch.targets.ravel().tolist() == [7, 8, 9, 5, 0, 0]
+    assert batch.weights.ravel().tolist() == [1, 1, 1, 1, 0, 0]
 
 
 def test_a_history_longer_than_a_row_goes_on_in_the_next_without_what_the_row_before_held() -> None:
     (batch,) = packed([[7, 8, 9, 6]], (3, 2), seed=0)
     assert batch.codes.tolist() == [[0, 8, 9], [10, 0, 0]]
-    assert batch.targets.tolist() == [[7, 8, 9], [6, 0, 0]]
+    assert batch.targets.ravel().tolist() == [7, 8, 9, 6, 0, 0]
     assert batch.users.tolist() == [[0, 0, 0], [0, -1, -1]]
 
 
@@ -77,9 +79,10 @@ def test_what_fills_the_last_row_counts_nothing_and_is_nobodys(
 ) -> None:
     for batch in packed(users, shape, seed):
         assert set(np.unique(batch.weights)) <= {0.0, 1.0}
-        assert ((batch.users == -1) == (batch.weights == 0)).all()
-        assert not batch.codes[batch.weights == 0].any()
-        assert not batch.targets[batch.weights == 0].any()
+        is_filling = batch.users == -1
+        assert (is_filling.ravel() == (batch.weights[:, 0] == 0)).all()
+        assert not batch.codes[is_filling].any()
+        assert not batch.targets[is_filling.ravel()].any()
 
 
 @given(many_users, shapes, seeds)
@@ -90,8 +93,8 @@ def test_every_batch_has_one_shape_and_they_are_as_many_as_announced(
     batches = packed(users, shape, seed)
     assert len(batches) == batch_count(histories(*users), length, rows)
     for batch in batches:
-        for array in (batch.codes, batch.targets, batch.users, batch.weights):
-            assert array.shape == (rows, length)
+        assert batch.codes.shape == batch.users.shape == (rows, length)
+        assert batch.targets.shape == batch.weights.shape == (rows * length, 1)
 
 
 @given(many_users, shapes, seeds)
@@ -102,3 +105,19 @@ def test_equal_seeds_pack_equally(users: list[list[int]], shape: tuple[int, int]
 def test_another_seed_packs_in_another_order() -> None:
     users = [[user] for user in range(50)]
     assert positions(packed(users, (5, 2), seed=0)) != positions(packed(users, (5, 2), seed=1))
+
+
+def test_each_target_keeps_its_own_weight() -> None:
+    log = histories([7, 8, 9], [5])
+    weights = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    (batch,) = packed_examples(log, weights, 3, 2, np.random.default_rng(0))
+    assert batch.targets.ravel().tolist() == [7, 8, 9, 5, 0, 0]
+    np.testing.assert_array_equal(batch.weights.ravel(), np.array([0.1, 0.2, 0.3, 0.4, 0, 0], np.float32))
+
+
+def test_half_as_much_counts_what_is_one_half_life_older() -> None:
+    day = 86_400
+    log = Histories(np.array([1, 2, 3], np.int32), np.array([0, 2, 3]), np.array([0, 7 * day, 7 * day]))
+    # 0.5, 1 and 1, over their mean.
+    np.testing.assert_allclose(example_weights(log, half_life_days=7), [0.6, 1.2, 1.2], rtol=1e-6)
+    assert example_weights(histories([1, 2]), half_life_days=7).tolist() == [1, 1]

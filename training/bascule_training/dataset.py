@@ -14,7 +14,14 @@ from bascule_training.features import feature_rows
 from bascule_training.histories import Histories, of_users
 from bascule_training.protocol import EvaluationConfig
 from bascule_training.splits import Splits, split, without_rare_items
-from bascule_training.tables import DataError, read_interactions, read_items, read_users, split_multi_valued
+from bascule_training.tables import (
+    DataError,
+    read_interactions,
+    read_items,
+    read_users,
+    split_multi_valued,
+    without_repetitions,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,7 @@ class Dataset:
         items: the catalogue: ``item_id`` and the item features, a row an item.
         users: ``user_id`` and the user features of everyone who interacted, a row a user.
         item_rows: the row of each item.
+        duplicates_dropped: how many interactions were left out, since the user had had the item before.
     """
 
     interactions: pl.DataFrame
@@ -34,6 +42,7 @@ class Dataset:
     items: pl.DataFrame
     users: pl.DataFrame
     item_rows: dict[str, int]
+    duplicates_dropped: int = 0
 
     def histories(self, interactions: pl.DataFrame) -> Histories:
         """The histories of all users, in the order of ``users``, in a part of the interactions."""
@@ -59,9 +68,16 @@ def read_dataset(
     Raises:
         DataError: a file cannot be read, or is not what it should be.
     """
+    dropped = 0
 
     def read(path: Path) -> pl.DataFrame:
-        return read_interactions(path, config.columns, min_value=config.min_value, deduplicate=config.deduplicate)
+        nonlocal dropped
+        interactions = read_interactions(path, config.columns, min_value=config.min_value)
+        if not config.deduplicate:
+            return interactions
+        distinct = without_repetitions(interactions)
+        dropped += len(interactions) - len(distinct)
+        return distinct
 
     splits = split(read(config.interactions), config.split, read)
     if config.min_item_interactions > 1:
@@ -72,7 +88,7 @@ def read_dataset(
     items = _with_lists(_table(config.items, "item_id", item_ids, keep_others=bool(item_features)), item_features)
     users = _with_lists(_table(config.users, "user_id", user_ids, keep_others=False), query_features)
     rows = {item_id: row for row, item_id in enumerate(items["item_id"].to_list())}
-    return Dataset(interactions, splits, items, users, rows)
+    return Dataset(interactions, splits, items, users, rows, dropped)
 
 
 def _in_time_order(*parts: pl.DataFrame) -> pl.DataFrame:

@@ -99,7 +99,12 @@ def read_interactions(
         frame = frame.filter(pl.col("value") >= min_value)
         if frame.is_empty():
             raise DataError(f"{path}: column '{columns.value}' has no value of {min_value:g} or more")
-    return frame.unique(["user_id", "item_id"], keep="first", maintain_order=True) if deduplicate else frame
+    return without_repetitions(frame) if deduplicate else frame
+
+
+def without_repetitions(interactions: pl.DataFrame) -> pl.DataFrame:
+    """The interactions, in their order, without those of a user with an item that the user had before."""
+    return interactions.unique(["user_id", "item_id"], keep="first", maintain_order=True)
 
 
 def read_users(path: Path, id_column: str = "user_id") -> pl.DataFrame:

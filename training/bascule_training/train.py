@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import shutil
 from collections.abc import Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,16 +12,19 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from bascule.v1.artifact_pb2 import Manifest, TrainingData
 from bascule_server import artifact
-from bascule_server.servable import load_servable
+from bascule_server.servable import ServableVersion, load_servable
 from bascule_training.artifact_writer import Contents, write_files
 from bascule_training.baselines import tuned_baselines
 from bascule_training.config import TrainingConfig
+from bascule_training.config_text import config_text
 from bascule_training.dataset import Dataset
 from bascule_training.evaluation import Evaluation, evaluate_baseline, evaluate_scorer
 from bascule_training.prepared import Prepared, prepare
 from bascule_training.publish import publish, staged, write_manifest
+from bascule_training.report import ReportContents, write_report
+from bascule_training.report.contents import data_facts, examples_of, items_of, scored_items_of
 from bascule_training.tables import fingerprint
-from bascule_training.trainer import Observe, Stage, Trainer
+from bascule_training.trainer import Fitted, Observe, Stage, Trainer
 from bascule_training.two_towers import TwoTowers
 
 LIBRARIES = ("bascule", "keras", "numpy", "polars", "tensorflow")
@@ -68,18 +72,17 @@ def train(
         manifest = _manifest(config, prepared, fitted.model, folder)
         write_manifest(folder, manifest)
         observe(Stage("evaluating the artifact"))
-        evaluations = [_evaluate(folder, prepared)]
+        servable = load_servable(folder)
+        evaluations = [evaluate_scorer(servable.scorer, prepared.test, servable.model)]
         if with_baselines:
             evaluations += _evaluate_baselines(prepared, observe)
-        _write_metrics(folder, manifest, evaluations)
+        _write_metrics(folder, evaluations)
+        write_report(folder / artifact.REPORT, _report(config, prepared, fitted, manifest, servable, evaluations))
+        manifest.metrics.update(evaluations[0].summary)
+        write_manifest(folder, manifest)
         place = publish(folder, models)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return Trained(place, evaluations)
-
-
-def _evaluate(folder: Path, prepared: Prepared) -> Evaluation:
-    servable = load_servable(folder)
-    return evaluate_scorer(servable.scorer, prepared.test, servable.model)
 
 
 def _evaluate_baselines(prepared: Prepared, observe: Observe) -> list[Evaluation]:
@@ -92,11 +95,33 @@ def _evaluate_baselines(prepared: Prepared, observe: Observe) -> list[Evaluation
     return evaluations
 
 
-def _write_metrics(folder: Path, manifest: Manifest, evaluations: Sequence[Evaluation]) -> None:
+def _write_metrics(folder: Path, evaluations: Sequence[Evaluation]) -> None:
     summaries = {evaluation.name: dict(evaluation.summary) for evaluation in evaluations}
     (folder / artifact.METRICS).write_text(json.dumps(summaries, indent=2) + "\n", encoding="utf-8")
-    manifest.metrics.update(evaluations[0].summary)
-    write_manifest(folder, manifest)
+
+
+def _report(
+    config: TrainingConfig,
+    prepared: Prepared,
+    fitted: Fitted,
+    manifest: Manifest,
+    servable: ServableVersion,
+    evaluations: Sequence[Evaluation],
+) -> ReportContents:
+    items = items_of(prepared.dataset, fitted.model.item_vectors(), config.item.attributes)
+    return ReportContents(
+        model=manifest.model,
+        version=manifest.version,
+        created=manifest.create_time.ToDatetime(UTC),
+        evaluations=evaluations,
+        items=items,
+        data=data_facts(prepared.dataset, prepared.dataset.duplicates_dropped),
+        config=config_text(config, paths=False),
+        curves=fitted.curves,
+        examples=examples_of(servable.scorer, prepared.test, items.names) if config.query.publish_users else (),
+        scored=scored_items_of(servable.scorer, prepared.test),
+        libraries=dict(manifest.library_versions),
+    )
 
 
 def _manifest(config: TrainingConfig, prepared: Prepared, model: TwoTowers, folder: Path) -> Manifest:

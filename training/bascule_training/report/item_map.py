@@ -69,12 +69,15 @@ def layout(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
     two principal components; equal vectors give an equal map. Where all items are one point there is only one place.
     """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
     if np.ptp(vectors, axis=0).max() == 0:
         return np.full((len(vectors), 2), 500)
     tsne = TSNE(perplexity=perplexity, init="pca", max_iter=_ITERATIONS, random_state=0, n_jobs=1)
-    places: NDArray[np.float32] = tsne.fit_transform(vectors)
+    # Its threads wait for each other thousands of times, which takes minutes where a processor is busy with others.
+    with threadpool_limits(1):
+        places: NDArray[np.float32] = tsne.fit_transform(vectors)
     low, extent = places.min(axis=0), np.ptp(places, axis=0)
     shares: NDArray[np.float64] = (places - low) / np.where(extent > 0, extent, 1)
     return np.rint(1000 * shares).astype(np.int64)
