@@ -57,7 +57,7 @@ def models_root(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from bascule_training.train import train
 
     models = tmp_path_factory.mktemp("models")
-    train(load_config(tiny_config), models, resume=False, observe=lambda _: None)
+    train(load_config(tiny_config), models, resume=False, observe=lambda _: None, with_baselines=False)
     return models
 
 

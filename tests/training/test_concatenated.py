@@ -95,7 +95,7 @@ def test_a_branch_that_cannot_place_new_items_says_nothing_of_them(tmp_path: Pat
     tower = ConcatenatedTowers([random_branch(1, 3), PricedTowers(right, right)], [1.0, 1.0]).item_tower()
     assert tower is not None
     prices = {"price": np.array([0.5, -2.0], np.float32)}
-    expected = [[0, 0, 0, 0.5, 0.5], [0, 0, 0, -2, -2]]
+    expected = np.array([[0, 0, 0, 0.5, 0.5], [0, 0, 0, -2, -2]], np.float32)
     np.testing.assert_array_equal(tower.vectors(prices), expected)
     export_saved_model(tmp_path / "tower", tower, CONTENT)
     convert_to_litert(tmp_path / "tower", tmp_path / "tower.tflite")
@@ -114,10 +114,12 @@ def validation() -> Validation:
     after = pl.DataFrame({"user_id": ids, "item_id": [*ids[1:], ids[0]]})
     return Validation(cases_of(before, after, ids), QueryEncoder([history_feature(LENGTH)], {}))
 
+
 def ring(noise: float, seed: int) -> LinearTowers:
     """Knows the next item, as well as the noise lets it."""
     weights = np.roll(np.eye(60), 1, axis=1) + np.random.default_rng(seed).normal(scale=noise, size=(60, 60))
     return LinearTowers(weights.astype(np.float32), np.eye(60, dtype=np.float32))
+
 
 def test_what_knows_more_counts_and_what_knows_nothing_does_not(validation: Validation) -> None:
     trained, knowing, knowing_nothing = ring(0.5, 1), ring(0.1, 2), ring(1e6, 3)
@@ -126,15 +128,18 @@ def test_what_knows_more_counts_and_what_knows_nothing_does_not(validation: Vali
     assert first > 0
     assert second == 0.0
 
+
 def test_a_branch_that_adds_nothing_is_left_out(validation: Validation) -> None:
     perfect = ring(0.0, 1)
     assert tuned_weights([perfect], [ring(0.5, 2)], validation) == [1.0, 0.0]
+
 
 def test_the_chosen_weights_are_the_best_that_were_tried(validation: Validation) -> None:
     branches = [ring(0.5, 1), ring(0.5, 2)]
     best = validation.quality(ConcatenatedTowers(branches, tuned_weights(branches[:1], branches[1:], validation)))
     for weight in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0):
         assert best >= validation.quality(ConcatenatedTowers(branches, [1.0, weight]))
+
 
 def test_a_frozen_branch_counts_beside_all_trained_ones_together(validation: Validation) -> None:
     trained, frozen = ring(0.5, 1), ring(0.5, 2)

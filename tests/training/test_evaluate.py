@@ -58,7 +58,7 @@ class TestOnAConfiguration:
         names = [group.name for group in evaluated.groups]
         assert names[0] == "known items"
         assert sum(name.startswith("history of ") for name in names) > 1
-        assert sum(name.startswith("items had by ") for name in names) > 1
+        assert sum(name.startswith("items of ") for name in names) > 1
 
     def test_progress_tells_of_every_user(self, artifact_folder: Path, log: Log) -> None:
         told: list[int] = []
@@ -116,9 +116,9 @@ class TestOnFiles:
             evaluate(artifact_folder, log_of_files(*files))
 
     def test_a_log_of_other_items_is_refused(self, artifact_folder: Path, log: Log) -> None:
-        foreign = [each.with_columns(item_id="x" + pl.col("item_id")) for each in (log.known, log.asked)]
+        known, asked = (each.with_columns(item_id="x" + pl.col("item_id")) for each in (log.known, log.asked))
         with pytest.raises(DataError, match="items to find is among the 120 of tiny/1; is it a model of other data"):
-            evaluate(artifact_folder, Log(*foreign))
+            evaluate(artifact_folder, Log(known, asked))
 
     def test_nothing_new_is_refused(self, artifact_folder: Path, log: Log) -> None:
         with pytest.raises(DataError, match="there is nothing to evaluate on: none of the"):

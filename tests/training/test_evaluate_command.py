@@ -84,7 +84,8 @@ def test_what_cannot_be_done_ends_with_status_2_and_one_sentence(
     check_refused(run(artifact_folder, "--config", tmp_path / "nothing.toml"), "nothing.toml: cannot be read")
     check_refused(run(artifact_folder, "--config", tiny_config, "--set", "evaluation.cases=1"), "evaluation.cases")
     check_refused(run(artifact_folder, "--before", tmp_path / "no.csv", "--after", logs[1]), "no.csv")
-    check_refused(run(artifact_folder, "--config", tiny_config, "--json", tmp_path / "none" / "x.json"), "none/x.json")
+    path = tmp_path / "none" / "x.json"
+    check_refused(run(artifact_folder, "--config", tiny_config, "--json", path), f"--json {path}: there is no folder")
 
 
 def test_it_needs_no_tensorflow(artifact_folder: Path, tiny_config: Path) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -23,13 +24,17 @@ WEIGHTS = np.ones(USERS * EACH, np.float32)
 
 def packed(*, sampled: bool = True, seed: int = 1) -> Feed:
     make = partial(packed_examples, HISTORIES, WEIGHTS, 5, 4)
-    sampler = CompetitorSampler(HISTORIES, ITEM_COUNT, in_batch=True, uniform_count=6) if sampled else None
+    sampler = (
+        CompetitorSampler(HISTORIES, ITEM_COUNT, in_batch=True, uniform_count=6, masks="known") if sampled else None
+    )
     return Feed(make, batch_count(HISTORIES, 5, 4), sampler, seed)
 
 
 def bagged(*, sampled: bool = True, seed: int = 1) -> Feed:
     make = partial(bag_examples, HISTORIES, WEIGHTS, 5, 4, "any")
-    sampler = CompetitorSampler(HISTORIES, ITEM_COUNT, in_batch=True, uniform_count=6) if sampled else None
+    sampler = (
+        CompetitorSampler(HISTORIES, ITEM_COUNT, in_batch=True, uniform_count=6, masks="known") if sampled else None
+    )
     return Feed(make, bag_count(HISTORIES, 4, "any"), sampler, seed)
 
 
@@ -47,7 +52,9 @@ def are_equal(ones: list[StepTensors], others: list[StepTensors]) -> bool:
 
 @pytest.mark.parametrize("make", [packed, bagged])
 @pytest.mark.parametrize("sampled", [True, False])
-def test_equal_seeds_give_equal_batches_and_another_epoch_or_seed_others(make: type[Feed], sampled: bool) -> None:
+def test_equal_seeds_give_equal_batches_and_another_epoch_or_seed_others(
+    make: Callable[..., Feed], sampled: bool
+) -> None:
     batches = list(make(sampled=sampled).epoch(3))
     assert are_equal(batches, list(make(sampled=sampled).epoch(3)))
     assert not are_equal(batches, list(make(sampled=sampled).epoch(4)))
@@ -55,7 +62,7 @@ def test_equal_seeds_give_equal_batches_and_another_epoch_or_seed_others(make: t
 
 
 @pytest.mark.parametrize("make", [packed, bagged])
-def test_an_epoch_has_as_many_batches_as_announced_all_of_one_shape(make: type[Feed]) -> None:
+def test_an_epoch_has_as_many_batches_as_announced_all_of_one_shape(make: Callable[..., Feed]) -> None:
     feed = make()
     batches = list(feed.epoch(0))
     assert len(batches) == feed.batch_count

@@ -82,7 +82,7 @@ class TestByActivity:
 class TestByPopularity:
     def test_items_to_be_found_fall_into_groups_by_how_many_users_had_them(self) -> None:
         # c had one user, b two, a three.
-        assert held(cases(), by_popularity(cases(), 2)) == {"items had by 1": "cc", "items had by 2 to 3": "ba"}
+        assert held(cases(), by_popularity(cases(), 2)) == {"items of 1 users": "cc", "items of 2 to 3 users": "ba"}
 
     def test_where_nothing_is_known_there_is_no_group(self) -> None:
         cold = cases_of(interactions("Aa"), interactions("Ab"), ["a", "b"])

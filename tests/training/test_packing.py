@@ -113,11 +113,3 @@ def test_each_target_keeps_its_own_weight() -> None:
     (batch,) = packed_examples(log, weights, 3, 2, np.random.default_rng(0))
     assert batch.targets.ravel().tolist() == [7, 8, 9, 5, 0, 0]
     np.testing.assert_array_equal(batch.weights.ravel(), np.array([0.1, 0.2, 0.3, 0.4, 0, 0], np.float32))
-
-
-def test_half_as_much_counts_what_is_one_half_life_older() -> None:
-    day = 86_400
-    log = Histories(np.array([1, 2, 3], np.int32), np.array([0, 2, 3]), np.array([0, 7 * day, 7 * day]))
-    # 0.5, 1 and 1, over their mean.
-    np.testing.assert_allclose(example_weights(log, half_life_days=7), [0.6, 1.2, 1.2], rtol=1e-6)
-    assert example_weights(histories([1, 2]), half_life_days=7).tolist() == [1, 1]

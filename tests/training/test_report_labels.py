@@ -48,6 +48,16 @@ class TestSides:
         chosen = sides(["one name", "two names"], [(50, 50), (50, 53)])
         assert chosen[0] != chosen[1]
 
+    def test_names_of_points_in_a_corner_do_not_cover_each_other(self) -> None:
+        assert sides(["popularity", "recent popularity"], [(5, 70), (5, 73)]) == ["right", "below right"]
+
+    def test_an_earlier_name_makes_room_for_a_later_one(self) -> None:
+        assert sides(["popularity", "recent popularity"], [(5, 91), (5, 94)]) == ["above right", "right"]
+
+    def test_a_name_that_will_be_cut_takes_the_room_of_what_remains(self) -> None:
+        assert sides(["x" * 200], [(20, 50)]) == ["right"]
+
     @pytest.mark.parametrize("corner", [(0, 0), (100, 0), (0, 100), (100, 100)])
     def test_every_corner_has_a_side(self, corner: tuple[float, float]) -> None:
-        assert sides(["popularity"], [corner])[0] == ("right" if corner[0] == 0 else "left")
+        (side,) = sides(["popularity"], [corner])
+        assert ("below" in side, "right" in side) == (corner[1] == 0, corner[0] == 0)

@@ -6,6 +6,8 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
+from bascule.v1.recommendation_service_pb2 import RankingPath
+from bascule_server.query import Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
 from bascule_training.commands.train import train
 from bascule_training.generate import generate, write
@@ -48,10 +50,40 @@ def test_a_training_prints_its_table_and_where_it_published(path: Path) -> None:
     assert done.exit_code == 0, done.output
     folder = path.parent / "models" / "shows" / "1"
     assert done.stdout.endswith(f"\npublished {folder}\n")
-    for word in ("fitting ...", "epoch 1: NDCG@10 0.", "ndcg@10", "coverage@100", "shows", "popularity", "40 users"):
+    for word in (
+        "fitting tower 1 ...",
+        "epoch 1: loss ",
+        "  NDCG@10 0.",
+        "fitting tower 1 again, on the validation part too ...",
+        "ndcg@10",
+        "coverage@100",
+        "shows",
+        "popularity",
+        "40 users",
+    ):
         assert word in done.stdout
     assert "epoch 2:" not in done.stdout
     assert load_servable(folder).model == "shows"
+
+
+def test_a_baseline_is_published_in_the_place_of_the_configurations_model(path: Path) -> None:
+    # The file's settings of another tower are no hindrance.
+    done = run(path, "--model", "ease", "--set", "tower.dimension=16")
+    assert done.exit_code == 0, done.output
+    assert "solving for ease ..." in done.stdout
+    assert "epoch" not in done.stdout
+    servable = load_servable(path.parent / "models" / "films" / "1")
+    assert servable.manifest.dimension <= 16
+    (ranking,) = servable.scorer.answer([Question(Query(user_id="u1"), Rank(item_count=5))])
+    assert isinstance(ranking, Ranking)
+    assert len(set(ranking.item_ids)) == 5
+    assert ranking.path == RankingPath.RANKING_PATH_PERSONALISED
+
+
+def test_a_model_that_there_is_not_is_refused(path: Path) -> None:
+    done = run(path, "--model", "lstm")
+    assert done.exit_code == 2
+    assert "'lstm' is not one of 'history_transformer', " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -84,7 +116,7 @@ def test_a_missing_configuration_ends_with_status_2(tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_ends_with_status_2(path: Path) -> None:
-    checkpoint = path.parent / "models" / "films" / ".checkpoint.npz"
+    checkpoint = path.parent / "models" / "films" / ".checkpoint" / "first-1.npz"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"PK")
     check_refused(run(path, "--resume"), "damaged")

@@ -107,7 +107,9 @@ def cases_of(
     pair = ["user_id", "item_id"]
     wanted = after.select(pair)
     if rules.exclude_history:
-        wanted = wanted.join(before, on=pair, how="anti", maintain_order="left")
+        # Of a long log few pairs are asked about: only these are put into tables for the joins.
+        had = before.select(pair).join(wanted, on=pair, how="semi")
+        wanted = wanted.join(had, on=pair, how="anti", maintain_order="left")
     if rules.one_case_per == "user":
         wanted = wanted.unique(maintain_order=True)
     if wanted.is_empty():
@@ -131,9 +133,12 @@ def cases_of(
 
 
 def _audience(before: pl.DataFrame, rows: Mapping[str, int]) -> Audience:
-    items = before.select("user_id", "item_id").unique()["item_id"]
-    had = items.replace_strict(rows, default=None, return_dtype=pl.Int64).drop_nulls().to_numpy()
-    return Audience(np.bincount(had, minlength=len(rows)), max(1, before["user_id"].n_unique()))
+    items = before.group_by("item_id").agg(pl.col("user_id").n_unique())
+    item_users = np.zeros(len(rows), np.int64)
+    for item_id, count in items.iter_rows():
+        if item_id in rows:
+            item_users[rows[item_id]] = count
+    return Audience(item_users, max(1, before["user_id"].n_unique()))
 
 
 def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -57,7 +57,7 @@ class ClosedForms:
 
     def _form(self, kind: ClosedForm, dimension: int) -> _Form:
         count = self._item_count
-        if kind in ("ease", "itemknn", "spectral") and count > ease.MAX_ITEMS:
+        if kind in ("ease", "itemknn") and count > ease.MAX_ITEMS:
             raise DataError(
                 f"got {count:,} items; expected at most {ease.MAX_ITEMS:,} for {kind!r}: choose another tower"
             )
@@ -76,7 +76,7 @@ class ClosedForms:
                     lambda log, neighbours: LinearTowers(*factored(_weights(log, count, neighbours), dimension)),
                 )
             case "svd":
-                ranks = sorted({min(rank, dimension, count - 1) for rank in pure_svd.RANKS})
+                ranks = sorted({min(rank, dimension, count) for rank in pure_svd.RANKS})
                 return _Form(ranks, lambda log, rank: _svd_towers(PureSvd.fit(log, count, rank)))
             case "ials":
                 settings = [each._replace(factor_count=dimension) for each in ials.SETTINGS]

@@ -55,7 +55,7 @@ class CompetitorSampler:
         in_batch, is_filled = self._of_batch(examples, random)
         drawn = random.integers(0, self._item_count, self._uniform_count)
         rows = np.concatenate([in_batch, drawn]).astype(np.int32)
-        expected = self._expected(len(in_batch))
+        expected = self._expected(int(np.count_nonzero(~is_filled)))
         is_known = self._no_negatives(examples, rows)
         is_known[:, : len(in_batch)] |= is_filled
         return Competitors(rows, _log(expected[rows]), _log(expected[examples.targets]), is_known)
@@ -66,7 +66,8 @@ class CompetitorSampler:
         if examples.targets.shape[1] == 1:
             is_target: NDArray[np.bool_] = examples.targets == rows
             return is_target
-        return np.stack([np.isin(rows, targets) for targets in examples.targets])
+        pairs = zip(examples.targets, examples.weights, strict=True)
+        return np.stack([np.isin(rows, targets[weights > 0]) for targets, weights in pairs])
 
     def _of_batch(self, examples: Examples, random: np.random.Generator) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Targets of the batch, always as many, and which of these only fill."""
@@ -80,9 +81,13 @@ class CompetitorSampler:
         rows[: len(places)] = examples.targets.ravel()[places]
         return rows, np.arange(size) >= len(places)
 
-    def _expected(self, in_batch_count: int) -> NDArray[np.float64]:
-        """float64 [items], how often each is expected among the competitors."""
-        return self._frequencies * in_batch_count + self._uniform_count / self._item_count
+    def _expected(self, target_count: int) -> NDArray[np.float64]:
+        """float64 [items], how often each is expected among the competitors, so many of them targets of the batch."""
+        expected = np.full(self._item_count, self._uniform_count / self._item_count)
+        if self._in_batch:
+            # At least one, so that a batch without a target has logarithms too.
+            expected += self._frequencies * max(target_count, 1)
+        return expected
 
 
 def _log(values: NDArray[np.float64]) -> NDArray[np.float32]:

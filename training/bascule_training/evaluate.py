@@ -44,8 +44,8 @@ class Log(NamedTuple):
     users: pl.DataFrame | None = None
     """``user_id`` and features; None: nothing is known of users but their histories."""
     rules: EvaluationConfig = EvaluationConfig()
-    train: pl.DataFrame | None = None
-    """What a model of this log is trained on, where the log says so."""
+    trainable: tuple[pl.DataFrame, ...] = ()
+    """What a model is trained on that knows nothing of what is asked: one of these. Empty: the log does not say."""
 
 
 class Evaluated(NamedTuple):
@@ -69,7 +69,8 @@ def log_of_config(config: TrainingConfig) -> Log:
     """
     dataset = read_dataset(config.data, config.query.features, config.item.features)
     users = None if config.data.users is None else dataset.users
-    return Log(dataset.before_test(), dataset.splits.test, users, config.evaluation, dataset.splits.train)
+    known = dataset.before_test()
+    return Log(known, dataset.splits.test, users, config.evaluation, (dataset.splits.train, known))
 
 
 def log_of_files(before: Path, after: Path, users: Path | None) -> Log:
@@ -146,10 +147,10 @@ def _notes(manifest: Manifest, log: Log) -> list[str]:
     if unread and log.users is None:
         notes.append(f"The model also reads {', '.join(unread)} of a user, of which nothing was given.")
     trained = manifest.training_data
-    if log.train is not None and trained.fingerprint != fingerprint(log.train):
+    if log.trainable and trained.fingerprint not in map(fingerprint, log.trainable):
         notes.append("The model was not trained on the training part of this configuration; it may know the test part.")
     times = log.asked["time"]
-    if log.train is None and times.null_count() == 0 and trained.HasField("last_time"):
+    if not log.trainable and times.null_count() == 0 and trained.HasField("last_time"):
         early = int((times <= trained.last_time.seconds).sum())
         if early:
             notes.append(

@@ -25,7 +25,7 @@ class FeatureEmbedding(keras.Layer):  # type: ignore[misc]
         self._names = [feature.name for feature in features if feature.WhichOneof("kind") != "history"]
         self._tables = {
             feature.name: self.add_weight(
-                shape=(_code_count(feature), dimension), initializer="random_uniform", name=f"{feature.name}_embeddings"
+                shape=(code_count(feature), dimension), initializer="random_uniform", name=f"{feature.name}_embeddings"
             )
             for feature in features
             if feature.WhichOneof("kind") not in ("history", "standardised")
@@ -49,7 +49,7 @@ def _averaged(vectors: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(vectors * weights, axis=1) / tf.maximum(tf.reduce_sum(weights, axis=1), 1.0)
 
 
-def _code_count(feature: Feature) -> int:
+def code_count(feature: Feature) -> int:
     """How many codes the feature's tensor may hold."""
     match feature.WhichOneof("kind"):
         case "categorical":

@@ -110,7 +110,8 @@ def by_popularity(cases: Cases, count: int = GROUP_COUNT) -> list[Group]:
     """
     users = np.append(cases.item_users(), 0)[cases.relevant.item_rows]
     return [
-        Group(f"items had by {span}", is_in) for span, is_in in _parted(users, cases.is_counted() & (users > 0), count)
+        Group(f"items of {span} users", is_in)
+        for span, is_in in _parted(users, cases.is_counted() & (users > 0), count)
     ]
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Feature
 from bascule_server.encoder import HISTORY
+from bascule_training.singular import strongest
 from bascule_training.two_towers import Tower
 
 
@@ -73,6 +74,6 @@ def factored(weights: NDArray[np.float32], dimension: int) -> tuple[NDArray[np.f
     item_count = len(weights)
     if dimension >= item_count:
         return weights, np.eye(item_count, dtype=np.float32)
-    left, values, right = np.linalg.svd(weights.astype(np.float64))
-    root = np.sqrt(values[:dimension])
-    return (left[:, :dimension] * root).astype(np.float32), (right[:dimension].T * root).astype(np.float32)
+    left, values, right = strongest(weights, dimension)
+    root = np.sqrt(values)
+    return (left * root).astype(np.float32), (right * root).astype(np.float32)

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
 
 from bascule.v1.artifact_pb2 import Feature
+from bascule_training.feature_embedding import code_count
 from bascule_training.histories import Histories
 from bascule_training.linear_towers import LinearTowers
+from bascule_training.singular import strongest
 
 SCALING = 0.25
 """The power of an item's count that its column is divided by, and its vector multiplied with."""
@@ -45,31 +47,31 @@ def fit_spectral(histories: Histories, item_count: int, dimension: int, users: U
         dimension: the number of directions.
         users: features, whose categories are taken for items that users had.
     """
-    named = {feature.name: users.tensors[feature.name] for feature in users.features if feature.name in users.tensors}
-    columns = [histories.matrix(item_count), *(_indicator(tensor) for tensor in named.values())]
+    read = [feature for feature in users.features if feature.name in users.tensors]
+    columns = [histories.matrix(item_count), *(_indicator(feature, users.tensors[feature.name]) for feature in read)]
     scales = [np.maximum(column.sum(axis=0), 1.0).astype(np.float64) ** -SCALING for column in columns]
-    scaled = np.concatenate([column.toarray() * scale for column, scale in zip(columns, scales, strict=True)], axis=1)
-    values, directions = np.linalg.eigh(scaled.T.astype(np.float64) @ scaled)
-    kept = np.argsort(values)[::-1][:dimension]
-    strengths = np.maximum(values[kept], 0.0)
-    damped = strengths / (strengths + DAMPING * strengths[min(DAMPING_RANK, len(kept)) - 1])
-    parts = np.split(directions[:, kept], np.cumsum([column.shape[1] for column in columns])[:-1])
+    scaled = hstack([column.multiply(scale) for column, scale in zip(columns, scales, strict=True)], "csr")
+    found = strongest(scaled, dimension)
+    strengths = found.values**2
+    damped = strengths / (strengths + DAMPING * strengths[min(DAMPING_RANK, len(strengths)) - 1])
+    parts = np.split(found.right, np.cumsum([column.shape[1] for column in columns])[:-1])
     left = [(scale[:, None] * part * damped).astype(np.float32) for scale, part in zip(scales, parts, strict=True)]
     right = (parts[0] / scales[0][:, None]).astype(np.float32)
     # Code 0 of a feature is no category and adds nothing.
     categories = {
-        name: np.concatenate([np.zeros_like(rows[:1]), rows]) for name, rows in zip(named, left[1:], strict=True)
+        feature.name: np.concatenate([np.zeros_like(rows[:1]), rows])
+        for feature, rows in zip(read, left[1:], strict=True)
     }
     return LinearTowers(left[0], right, users.features, categories)
 
 
-def _indicator(tensor: NDArray[np.int32]) -> csr_array:
+def _indicator(feature: Feature, tensor: NDArray[np.int32]) -> csr_array:
     """float32 [users, codes - 1], 1 where the user has the code; code 0 is left out."""
     codes = tensor.reshape(len(tensor), -1)
     rows, places = np.nonzero(codes)
-    matrix = csr_array(
-        (np.ones(len(rows), np.float32), (rows, codes[rows, places] - 1)), shape=(len(codes), max(int(codes.max()), 1))
-    )
+    # As wide as the feature is declared: a code that no user has may well be asked for later.
+    shape = (len(codes), code_count(feature) - 1)
+    matrix = csr_array((np.ones(len(rows), np.float32), (rows, codes[rows, places] - 1)), shape=shape)
     matrix.sum_duplicates()
     matrix.data[:] = 1.0
     return matrix

@@ -8,6 +8,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bascule.v1.artifact_pb2 import Manifest, TrainingData
@@ -133,7 +134,7 @@ def _manifest(config: TrainingConfig, prepared: Prepared, model: TwoTowers, fold
         version=int(folder.name),
         create_time=created,
         library_versions={name: importlib.metadata.version(name) for name in LIBRARIES},
-        training_data=_training_data(prepared.dataset),
+        training_data=_training_data(_trained_on(config, prepared.dataset)),
         query_features=prepared.query.features,
         item_features=prepared.item.features,
         attributes=prepared.attributes,
@@ -142,8 +143,11 @@ def _manifest(config: TrainingConfig, prepared: Prepared, model: TwoTowers, fold
     )
 
 
-def _training_data(dataset: Dataset) -> TrainingData:
-    interactions = dataset.splits.train
+def _trained_on(config: TrainingConfig, dataset: Dataset) -> pl.DataFrame:
+    return dataset.before_test() if config.fit.refit else dataset.splits.train
+
+
+def _training_data(interactions: pl.DataFrame) -> TrainingData:
     data = TrainingData(
         fingerprint=fingerprint(interactions),
         interaction_count=len(interactions),

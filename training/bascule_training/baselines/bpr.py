@@ -47,17 +47,19 @@ class Bpr:
     @classmethod
     def fit(cls, train: Histories, item_count: int, penalty: float = PENALTIES[1]) -> Self:
         """Learns by stochastic gradient descent; in one thread, so that equal data gives equal vectors."""
-        model = BayesianPersonalizedRanking(
-            factors=FACTORS,
-            learning_rate=LEARNING_RATE,
-            regularization=penalty,
-            iterations=ITERATIONS,
-            num_threads=1,
-            random_state=1,
-        )
+        # The library warns already when it is made if its own threads could meet those of a BLAS.
         with threadpool_limits(1, "blas"):
+            model = BayesianPersonalizedRanking(
+                factors=FACTORS,
+                learning_rate=LEARNING_RATE,
+                regularization=penalty,
+                iterations=ITERATIONS,
+                num_threads=1,
+                random_state=1,
+            )
             model.fit(csr_matrix(train.matrix(item_count)), show_progress=False)
-        places = {history.tobytes(): user for user, history in enumerate(train)}
+        # Of users without a history the vectors are what they were at the start.
+        places = {history.tobytes(): user for user, history in enumerate(train) if len(history)}
         return cls(np.array(model.user_factors), np.array(model.item_factors), places, penalty)
 
     def scores(self, histories: Histories) -> NDArray[np.float32]:

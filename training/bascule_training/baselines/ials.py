@@ -24,9 +24,7 @@ class IalsSetting(NamedTuple):
     """How much more an interaction counts than none."""
 
 
-SETTINGS = tuple(
-    IalsSetting(count, penalty, alpha) for count in (64,) for penalty in (1.0, 10.0, 100.0) for alpha in (1.0, 10.0)
-)
+SETTINGS = tuple(IalsSetting(64, penalty, alpha) for alpha in (1.0, 4.0) for penalty in (1.0, 3.0, 10.0, 30.0, 100.0))
 """The settings that are tried."""
 
 
@@ -55,15 +53,16 @@ class Ials:
     @classmethod
     def fit(cls, train: Histories, item_count: int, setting: IalsSetting = SETTINGS[0]) -> Self:
         """Solves for users and items in turn."""
-        model = AlternatingLeastSquares(
-            factors=setting.factor_count,
-            regularization=setting.penalty,
-            alpha=setting.alpha,
-            iterations=ITERATIONS,
-            use_cg=True,
-            random_state=1,
-        )
+        # The library warns already when it is made if its own threads could meet those of a BLAS.
         with threadpool_limits(1, "blas"):
+            model = AlternatingLeastSquares(
+                factors=setting.factor_count,
+                regularization=setting.penalty,
+                alpha=setting.alpha,
+                iterations=ITERATIONS,
+                use_cg=True,
+                random_state=1,
+            )
             model.fit(csr_matrix(train.matrix(item_count)), show_progress=False)
         return cls(np.array(model.item_factors, np.float32), setting)
 

@@ -5,9 +5,9 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import svds
 
 from bascule_training.histories import Histories
+from bascule_training.singular import strongest
 
 RANKS = (16, 32, 64, 128, 256)
 """The ranks that are tried, as far as the data has so many."""
@@ -36,10 +36,7 @@ class PureSvd:
     @classmethod
     def fit(cls, train: Histories, item_count: int, rank: int = 64) -> Self:
         """Finds the strongest right singular vectors of the matrix of users by items."""
-        matrix = train.matrix(item_count).astype(np.float64)
-        rank = min(rank, min(matrix.shape) - 1)
-        _, _, vectors = svds(matrix, k=rank, v0=np.ones(min(matrix.shape)))
-        return cls(np.ascontiguousarray(vectors[::-1].T, np.float32))
+        return cls(np.ascontiguousarray(strongest(train.matrix(item_count), rank).right, np.float32))
 
     def scores(self, histories: Histories) -> NDArray[np.float32]:
         """See ``Baseline``."""

@@ -56,6 +56,8 @@ def evaluate(
     from bascule_training.groups import groups_table
     from bascule_training.tables import DataError
 
+    if json_path is not None and not json_path.parent.is_dir():
+        raise CommandFailed(f"--json {json_path}: there is no folder {json_path.parent}; make it first")
     console = Console()
     try:
         log = _log(config, settings, before, after, users)

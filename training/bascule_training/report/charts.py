@@ -239,7 +239,7 @@ def interval_chart(estimates: Sequence[Estimate]) -> IntervalChart:
 
 
 class Spot(NamedTuple):
-    """A point with a name; ``side`` says where that stands: right, left, above or below."""
+    """A point with a name; ``side`` says where that stands, as ``labels.sides`` does."""
 
     name: str
     colour: str

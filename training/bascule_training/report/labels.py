@@ -14,6 +14,12 @@ _LETTER_WIDTH = 2.4
 _POINT_SIZE = 6.0
 """Sizes on the narrowest plot that is drawn, on a phone: what stands apart there does so everywhere."""
 
+_LETTERS = 24
+"""Longer names are cut."""
+
+_ROUNDS = 3
+"""So often every name may look for a better side, now that the others have theirs."""
+
 
 def spread(places: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
     """Moves places between 0 and 100 apart, as little as that needs, so that no two are closer than ``gap``.
@@ -31,21 +37,21 @@ def spread(places: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
 
 
 def sides(names: Sequence[str], points: Sequence[tuple[float, float]]) -> list[str]:
-    """On which side of its point each name stands: right, left, above or below.
+    """On which side of its point each name stands: ``right``, ``left``, ``above``, ``below``, or at a corner of it.
 
     Args:
-        names: one for each point; earlier ones choose first.
+        names: one for each point.
         points: from the left and from the top.
     """
     taken = [_Box.around(*point) for point in points]
-    chosen = []
-    for name, point in zip(names, points, strict=True):
-        boxes = _Box.beside(*point, len(name))
-        covered = {side: box.covered(taken) for side, box in boxes.items()}
-        side = min(covered, key=covered.__getitem__)
-        taken.append(boxes[side])
-        chosen.append(side)
-    return chosen
+    choices = [_Box.beside(*point, min(len(name), _LETTERS)) for name, point in zip(names, points, strict=True)]
+    chosen: dict[int, str] = {}
+    for _ in range(_ROUNDS):
+        for number, boxes in enumerate(choices):
+            others = taken + [choices[other][side] for other, side in chosen.items() if other != number]
+            covered = {side: box.covered(others) for side, box in boxes.items()}
+            chosen[number] = min(covered, key=covered.__getitem__)
+    return list(chosen.values())
 
 
 class _Box(NamedTuple):
@@ -71,6 +77,10 @@ class _Box(NamedTuple):
             "left": cls(x - gap - wide, y - high / 2, x - gap, y + high / 2),
             "above": cls(x - wide / 2, y - gap - high, x + wide / 2, y - gap),
             "below": cls(x - wide / 2, y + gap, x + wide / 2, y + gap + high),
+            "above right": cls(x, y - gap - high, x + wide, y - gap),
+            "below right": cls(x, y + gap, x + wide, y + gap + high),
+            "above left": cls(x - wide, y - gap - high, x, y - gap),
+            "below left": cls(x - wide, y + gap, x, y + gap + high),
         }
 
     def covered(self, others: Sequence["_Box"]) -> float:
