@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from bascule_training.baselines import ease, tuned_baselines, tuning
-from bascule_training.baselines.bpr import Bpr
+from bascule_training.baselines.bpr import Bpr, BprSetting
 from bascule_training.baselines.ease import Ease
 from bascule_training.baselines.ials import Ials, IalsSetting
 from bascule_training.baselines.item_knn import ItemKnn
@@ -175,7 +175,7 @@ class TestIals:
 
 @pytest.fixture(scope="module")
 def bpr() -> Bpr:
-    return Bpr.fit(histories([], *(history.tolist() for history in GROUPS)), 6)
+    return Bpr.fit(histories([], *(history.tolist() for history in GROUPS)), 6, BprSetting(0.1, 0.003))
 
 
 class TestBpr:

@@ -16,7 +16,7 @@ from bascule_server.query import FeatureValue, Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
 from bascule_server.tower import LiteRtTower
 from bascule_training.artifact_writer import Contents, write_files
-from bascule_training.baselines import Popularity
+from bascule_training.baselines.popularity import Popularity
 from bascule_training.checkpoint import Progress
 from bascule_training.classic.config import ClassicConfig
 from bascule_training.classic.epochs import ClassicEpoch, with_heads

@@ -88,7 +88,9 @@ def test_at_full_dimension_the_scores_are_the_baselines_own(
     _, towers = FORMS.solve(kind, ITEMS, *log)
     known = log[-1]
     baseline = Ease.fit(known, ITEMS, 3.0) if kind == "ease" else ItemKnn.fit(known, ITEMS, 2)
-    vectors = towers.query_tower().vectors({HISTORY: encode_histories(list(known), LENGTH)})
+    vectors = towers.query_tower().vectors(
+        {HISTORY: encode_histories([history.astype(np.int64) for history in known], LENGTH)}
+    )
     np.testing.assert_allclose(vectors @ towers.item_vectors().T, baseline.scores(known), atol=1e-5)
 
 

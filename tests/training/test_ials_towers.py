@@ -27,9 +27,7 @@ def histories(*users: list[int]) -> Histories:
 TRAIN = histories(*(user.tolist() for user in LOG))
 
 
-@pytest.mark.parametrize(
-    "setting", [IalsSetting(8, 1.0, 4.0), IalsSetting(16, 1.0, 10.0), *SETTINGS[:1]], ids=str
-)
+@pytest.mark.parametrize("setting", [IalsSetting(8, 1.0, 4.0), IalsSetting(16, 1.0, 10.0), *SETTINGS[:1]], ids=str)
 def test_the_exported_tower_solves_what_the_baseline_solves(setting: IalsSetting, tmp_path: Path) -> None:
     model = Ials.fit(TRAIN, ITEMS, setting)
     export_saved_model(tmp_path / "tower", IalsTowers(model).query_tower(), [history_feature(LENGTH, distinct=True)])

@@ -44,6 +44,6 @@ def prepare(config: TrainingConfig) -> Prepared:
         declare(config.item.features, dataset.items, "item"),
         declare_attributes(dataset.items, config.item.attributes),
         encoder,
-        Validation(cases(dataset, splits.train, splits.validation, names, rules), encoder),
+        Validation(cases(dataset, splits.train, splits.validation, names, rules).counted(), encoder),
         cases(dataset, dataset.before_test(), splits.test, names, rules),
     )

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from itertools import product
+from typing import NamedTuple, Self
 
 import numpy as np
 from implicit.cpu.bpr import BayesianPersonalizedRanking
@@ -12,10 +13,21 @@ from threadpoolctl import threadpool_limits
 
 from bascule_training.histories import Histories
 
-PENALTIES = (0.003, 0.01, 0.03)
-"""The penalties that are tried."""
+FACTORS, ITERATIONS = 64, 100
 
-FACTORS, LEARNING_RATE, ITERATIONS = 64, 0.03, 100
+
+class BprSetting(NamedTuple):
+    """How it learns."""
+
+    learning_rate: float
+    """Decides how far it comes: of long histories fast learning remembers too much, and of short ones slow learning
+    learns nothing."""
+    penalty: float
+    """Of the squared length of every vector."""
+
+
+SETTINGS = tuple(BprSetting(*each) for each in product((0.005, 0.03, 0.1), (0.003, 0.03)))
+"""The settings that are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +44,7 @@ class Bpr:
     """float32 [items, factors]."""
     places: Mapping[bytes, int]
     """The user of each history that it was fitted on."""
-    penalty: float
+    setting: BprSetting
 
     @property
     def name(self) -> str:
@@ -42,17 +54,17 @@ class Bpr:
     @property
     def settings(self) -> str:
         """See ``Baseline``."""
-        return f"{FACTORS} factors, λ = {self.penalty:g}"
+        return f"{FACTORS} factors, learning rate {self.setting.learning_rate:g}, λ = {self.setting.penalty:g}"
 
     @classmethod
-    def fit(cls, train: Histories, item_count: int, penalty: float = PENALTIES[1]) -> Self:
+    def fit(cls, train: Histories, item_count: int, setting: BprSetting = SETTINGS[0]) -> Self:
         """Learns by stochastic gradient descent; in one thread, so that equal data gives equal vectors."""
         # The library warns already when it is made if its own threads could meet those of a BLAS.
         with threadpool_limits(1, "blas"):
             model = BayesianPersonalizedRanking(
                 factors=FACTORS,
-                learning_rate=LEARNING_RATE,
-                regularization=penalty,
+                learning_rate=setting.learning_rate,
+                regularization=setting.penalty,
                 iterations=ITERATIONS,
                 num_threads=1,
                 random_state=1,
@@ -60,7 +72,7 @@ class Bpr:
             model.fit(csr_matrix(train.matrix(item_count)), show_progress=False)
         # Of users without a history the vectors are what they were at the start.
         places = {history.tobytes(): user for user, history in enumerate(train) if len(history)}
-        return cls(np.array(model.user_factors), np.array(model.item_factors), places, penalty)
+        return cls(np.array(model.user_factors), np.array(model.item_factors), places, setting)
 
     def scores(self, histories: Histories) -> NDArray[np.float32]:
         """See ``Baseline``. A history that it was not fitted on gets zeros."""

@@ -24,7 +24,7 @@ class IalsSetting(NamedTuple):
     """How much more an interaction counts than none."""
 
 
-SETTINGS = tuple(IalsSetting(64, penalty, alpha) for alpha in (1.0, 4.0) for penalty in (1.0, 3.0, 10.0, 30.0, 100.0))
+SETTINGS = tuple(IalsSetting(64, penalty, alpha) for alpha in (1.0, 4.0, 10.0) for penalty in (3.0, 10.0, 30.0))
 """The settings that are tried."""
 
 

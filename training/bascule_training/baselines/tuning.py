@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import TypeVar
 
-from bascule_training.baselines import ease, ials, item_knn, pure_svd
-from bascule_training.baselines.bpr import PENALTIES as BPR_PENALTIES
+from bascule_training.baselines import bpr, ease, ials, item_knn, pure_svd
 from bascule_training.baselines.bpr import Bpr
 from bascule_training.baselines.ease import Ease
 from bascule_training.baselines.ials import Ials
@@ -53,4 +52,4 @@ def tuned_baselines(train: Histories, validation: Cases, known: Histories) -> It
         yield best(Ease.fit, ease.PENALTIES)
     if len(known.item_rows) <= MAX_FACTOR_INTERACTIONS:
         yield best(Ials.fit, ials.SETTINGS)
-        yield best(Bpr.fit, BPR_PENALTIES)
+        yield best(Bpr.fit, bpr.SETTINGS)
