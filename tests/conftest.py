@@ -25,6 +25,7 @@ history_length = 12
 features = [{ name = "country", kind = "categorical" }, { name = "age", kind = "standardised" }]
 
 [item]
+bias = false
 features = [{ name = "genres", kind = "multi_valued" }, { name = "year", kind = "bucketed" }]
 attributes = ["title", "genres", "year"]
 

@@ -21,7 +21,7 @@ class IalsSetting(NamedTuple):
     penalty: float
     """Of the squared length of every vector."""
     alpha: float
-    """How much more an interaction counts than none."""
+    """How many times as much an interaction counts as none."""
 
 
 SETTINGS = tuple(IalsSetting(64, penalty, alpha) for alpha in (1.0, 4.0, 10.0) for penalty in (3.0, 10.0, 30.0))
@@ -32,8 +32,9 @@ SETTINGS = tuple(IalsSetting(64, penalty, alpha) for alpha in (1.0, 4.0, 10.0) f
 class Ials:
     """Scores items by the dot product with the user's vector that explains the history best, found by least squares.
 
-    Hu, Koren and Volinsky, Collaborative filtering for implicit feedback datasets, 2008. A user's vector minimises
-    alpha sum over the history of (1 - x y)^2 + sum over all items of (p - x y)^2 weighed 1, and the penalty.
+    Hu, Koren and Volinsky, Collaborative filtering for implicit feedback datasets, 2008. A user's vector x minimises
+    alpha times the sum of (1 - xy)² over the vectors y of the history's items, plus the sum of (xy)² over those of all
+    other items, plus the penalty times x².
     """
 
     items: NDArray[np.float32]
