@@ -10,7 +10,6 @@ holds them as a list of {figure, value, unit, floor, reach}.
 """
 
 import argparse
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import keras
 import numpy as np
 import polars as pl
 import tensorflow as tf
+from figures import Figure, write_figures
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -42,7 +42,6 @@ EPOCHS = 40
 SEEDS = (1, 2, 3)
 LEARNING_RATE = 1e-3
 ROWS_PER_BATCH = 32
-OUT = Path(__file__).parent / "out" / "classic_model.json"
 Inputs = NDArray[np.float32] | Mapping[str, NDArray[np.int32]]
 Outputs = Mapping[str, NDArray[np.float32]]
 
@@ -103,13 +102,12 @@ def main() -> None:
         name: [mean([build(data, seed) for seed in SEEDS]) for data in sets] for name, build in builds.items()
     }
     found["popularity"] = [popularity(data) for data in sets]
-    written = []
+    written: list[Figure] = []
     for number, data in enumerate(sets):
         of_data = {name: each[number] for name, each in found.items()}
         show(data, of_data)
         written += list(rows(data, of_data))
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    write_figures("classic_model", written)
 
 
 def read(folder: Path) -> Data:
@@ -240,20 +238,14 @@ def show(data: Data, found: Mapping[str, Figures]) -> None:
     Console(width=160).print(table)
 
 
-def rows(data: Data, found: Mapping[str, Figures]) -> Iterator[dict[str, object]]:
+def rows(data: Data, found: Mapping[str, Figures]) -> Iterator[Figure]:
     """The rows of the file."""
     for build, each in found.items():
         of = f"{data.name}, {build}"
         for name, head in each.heads.items():
-            yield {"figure": f"{of}, loss of {name}", "value": head.loss, "unit": "nats", "floor": None, "reach": None}
-            yield {
-                "figure": f"{of}, accuracy of {name}",
-                "value": head.accuracy,
-                "unit": "",
-                "floor": None,
-                "reach": None,
-            }
-        yield {"figure": f"{of}, NDCG@10", "value": each.ndcg, "unit": "", "floor": None, "reach": None}
+            yield Figure(f"{of}, loss of {name}", head.loss, "nats")
+            yield Figure(f"{of}, accuracy of {name}", head.accuracy, "share of users")
+        yield Figure(f"{of}, NDCG@10", each.ndcg, "mean over users")
 
 
 if __name__ == "__main__":

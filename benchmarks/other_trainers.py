@@ -65,13 +65,11 @@ def compiled(way: str, item_count: int) -> Any:  # noqa: ANN401 - of either Kera
     """
     import tensorflow as tf
 
+    keras: Any = tf.keras  # the older one where TensorFlow was asked for it
     if way == "tfrs":
         import tensorflow_recommenders as tfrs
 
-        keras = tf.keras
         task = tfrs.tasks.Retrieval(batch_metrics=[], metrics=None, remove_accidental_hits=True)
-    else:
-        import keras
     if way == "keras-rs":
         import keras_rs
 
@@ -123,9 +121,9 @@ def towers(keras: Any, item_count: int, dimension: int = 64, length: int = 50) -
     """Both towers: a batch to queries [queries, dimension + 1] and candidates [candidates, dimension + 1]."""
     import tensorflow as tf
 
-    layers = keras.layers
+    layers: Any = keras.layers
 
-    class Towers(layers.Layer):  # type: ignore[misc]
+    class Towers(keras.layers.Layer):  # type: ignore[misc]
         """Cosines by the temperature, and the bias of the candidate behind a 1."""
 
         def __init__(self) -> None:

@@ -9,17 +9,18 @@ the figures of what it ran.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from figures import OUT, Figure, write_figures
 from public_data import write_tables
 from rich.console import Console
 from rich.table import Table
@@ -31,7 +32,6 @@ from bascule_training.train import train
 from bascule_training.trainer import Event, Stage
 
 HERE = Path(__file__).parent
-OUT = HERE / "out" / "quality.json"
 PROTOCOLS = HERE.parent / "training" / "protocols"
 
 
@@ -76,9 +76,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=TARGETS, default=list(TARGETS))
     arguments = parser.parse_args()
-    write_tables(arguments.data, HERE / "out" / "data")
+    write_tables(arguments.data, OUT / "data")
     console = Console(width=140)
-    figures = {each["figure"]: each for each in json.loads(OUT.read_text())} if OUT.exists() else {}
     for name in arguments.only:
         config = load_config(PROTOCOLS / f"{name}.toml")
         if not config.data.interactions.exists():
@@ -86,9 +85,8 @@ def main() -> None:
             continue
         seeds = run(config, max(arguments.seeds, *(target.seeds for target in TARGETS[name])), console)
         console.print(table(name, seeds))
-        for target in TARGETS[name]:
-            figures |= {each["figure"]: each for each in rows(target, seeds)}
-        OUT.write_text(json.dumps(list(figures.values()), indent=2) + "\n")
+        figures = [figure for target in TARGETS[name] for figure in rows(target, seeds)]
+        write_figures("quality", figures, keep_others=True)
 
 
 def run(config: TrainingConfig, seed_count: int, console: Console) -> Seeds:
@@ -121,20 +119,18 @@ def show(event: Event, console: Console) -> None:
             console.print(f"  epoch {number}: NDCG@10 on validation {quality:.4f}", highlight=False)
 
 
-def rows(target: Target, seeds: Seeds) -> list[dict[str, object]]:
+def rows(target: Target, seeds: Seeds) -> Iterator[Figure]:
     """The figures of one target, as they stand in the file."""
     values = [model.summary[target.metric] for model in seeds.models]
-    found = {"figure": target.label, "value": statistics.mean(values), "unit": f"mean of {len(values)} seeds"}
-    figures: list[dict[str, object]] = [found | {"floor": target.floor, "reach": target.reach}]
+    yield Figure(target.label, statistics.mean(values), f"mean of {len(values)} seeds", target.floor, target.reach)
     for baseline in seeds.baselines:
         ahead = difference(seeds.models, [baseline], target.metric)
-        for figure, value, unit in (
-            (f"{target.label}: {baseline.name}", baseline.summary[target.metric], baseline.settings or "as it is"),
-            (f"{target.label}: ahead of {baseline.name}", ahead.mean, f"standard error {ahead.standard_error:.4f}"),
-        ):
-            figures.append({"figure": figure, "value": value, "unit": unit, "floor": None, "reach": None})
-    minutes = {"figure": f"{target.label}: CPU minutes", "value": statistics.median(seeds.cpu_minutes)}
-    return [*figures, minutes | {"unit": "minutes a seed, the first with baselines", "floor": None, "reach": None}]
+        of = f"{target.label}: {baseline.name}"
+        yield Figure(of, baseline.summary[target.metric], baseline.settings or "as it is")
+        error = f"standard error {ahead.standard_error:.4f}"
+        yield Figure(f"{target.label}: ahead of {baseline.name}", ahead.mean, error)
+    unit = "minutes a seed, the first with baselines"
+    yield Figure(f"{target.label}: CPU minutes", statistics.median(seeds.cpu_minutes), unit)
 
 
 def table(name: str, seeds: Seeds) -> Table:

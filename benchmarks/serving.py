@@ -9,7 +9,6 @@ them as a list of {figure, value, unit, floor, reach}.
 
 import argparse
 import itertools
-import json
 import signal
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from figures import Figure, write_figures
 from rich.console import Console
 from rich.table import Table
 
@@ -33,7 +33,6 @@ ROUNDS = 5
 SECONDS = 2.0
 BATCH = 64
 Work = TypeVar("Work")
-OUT = Path(__file__).parent / "out" / "serving.json"
 
 
 def main() -> None:
@@ -140,12 +139,7 @@ def report(medians: dict[str, float], servable: ServableVersion) -> None:
     for name, value in medians.items():
         table.add_row(name, f"{value:,.0f}", f"{value / ceiling:.2f}")
     Console().print(table)
-    OUT.parent.mkdir(exist_ok=True)
-    figures = [
-        {"figure": name, "value": value, "unit": "users/s", "floor": None, "reach": None}
-        for name, value in medians.items()
-    ]
-    OUT.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures("serving", [Figure(name, value, "users/s") for name, value in medians.items()])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ not. benchmarks/out/training.json holds them as a list of {figure, value, unit, 
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
+from figures import Figure, write_figures
 from other_trainers import STEPS
 from rich.console import Console
 from rich.table import Table
@@ -60,7 +60,6 @@ OTHERS = Path(__file__).with_name("other_trainers.py")
 MOST_GROWTH = 1.5
 READY_BATCHES = 16
 BATCHES_AHEAD = 5
-OUT = Path(__file__).parent / "out" / "training.json"
 Measure = Callable[[], float]
 """Takes some steps; returns the seconds of one."""
 Way = TypeVar("Way", int, str)
@@ -156,7 +155,8 @@ def write_batches(batches: Feed, path: Path) -> None:
     for batch in ready:
         assert np.array_equal(batch.rows[: ROWS * LENGTH], batch.targets[:, 0])
     names = ("codes", "users", "rows", "log_q")
-    np.savez(path, **{name: np.stack([getattr(batch, name).numpy() for batch in ready]) for name in names})
+    arrays = {name: np.stack([getattr(batch, name).numpy() for batch in ready]) for name in names}
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # taken for the keyword `allow_pickle`
 
 
 @contextmanager
@@ -194,11 +194,10 @@ def report(growth: float, times: Mapping[int, Mapping[str, list[float] | str]]) 
     )
     table = Table("items", "", "ms a step", "examples/s", "of bascule's", title=title)
     name = f"step time, {CATALOGUES[-1]:,} items by {CATALOGUES[0]:,}"
-    figures: list[dict[str, object]] = [
-        {"figure": name, "value": growth, "unit": "ratio, at most", "floor": MOST_GROWTH, "reach": None}
-    ]
+    figures = [Figure(name, growth, "ratio, at most", floor=MOST_GROWTH)]
     for items, ways in times.items():
         ours = ways[OURS]
+        assert not isinstance(ours, str)
         for way, found in ways.items():
             if isinstance(found, str):
                 table.add_row(f"{items:,}", way, found)
@@ -206,15 +205,13 @@ def report(growth: float, times: Mapping[int, Mapping[str, list[float] | str]]) 
             seconds = statistics.median(found)
             share = statistics.median(our / other for our, other in zip(ours, found, strict=True))
             table.add_row(f"{items:,}", way, f"{1_000 * seconds:.0f}", f"{examples / seconds:,.0f}", f"{share:.2f}")
-            for figure, value, unit in (
-                ("", examples / seconds, "examples/s"),
-                (": share of bascule's examples/s", share, "ratio"),
-            ):
-                label = f"{way}, {items:,} items{figure}"
-                figures.append({"figure": label, "value": value, "unit": unit, "floor": None, "reach": None})
+            of = f"{way}, {items:,} items"
+            figures += [
+                Figure(of, examples / seconds, "examples/s"),
+                Figure(f"{of}: share of bascule's examples/s", share, "ratio"),
+            ]
     Console().print(table)
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures("training", figures)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from bascule_server.config import ServerConfig
 from bascule_server.errors import Reason
 from bascule_training import competitors, trainer
 from bascule_training.baselines import bpr, ease, item_knn, popularity, pure_svd, tuning
+from bascule_training.baselines.bpr import BprSetting
 from bascule_training.classic.config import ClassicConfig
 from bascule_training.commands.train import KINDS
 from bascule_training.config import (
@@ -252,7 +253,8 @@ def test_the_training_page_has_the_metrics_and_the_settings_of_the_baselines() -
     assert numbers(settings["recent item-kNN"]) == list(item_knn.RECENCIES)
     assert numbers(settings["PureSVD"]) == list(pure_svd.RANKS)
     assert numbers(settings["EASE"]) == list(ease.PENALTIES)
-    assert numbers(settings["BPR"]) == list(bpr.PENALTIES)
+    tried = (value for name in BprSetting._fields for value in sorted({getattr(each, name) for each in bpr.SETTINGS}))
+    assert numbers(settings["BPR"]) == list(tried)
     assert f"above {ease.MAX_ITEMS:,} items" in text
     assert f"above {tuning.MAX_FACTOR_INTERACTIONS:,}\ninteractions" in text
     assert f"at most {trainer.FULL_SOFTMAX_SCORES:,} scores" in text
