@@ -267,7 +267,7 @@ def test_the_training_page_has_every_field_of_a_tower_with_its_default() -> None
     }
     shared = {"dimension": "all but `classic`", "copies": "trained ones", "beside": "trained ones"}
     expected = {
-        (shared.get(name, f"`{tower.model_fields['kind'].default}`"), name): "`[]`" if default == "`[]`" else default
+        (shared.get(name, f"`{tower.model_fields['kind'].default}`"), name): default
         for tower in (HistoryTransformer, HistoryBag, UserFeatures, ClassicConfig)
         for name, default in defaults(tower)
         if name != "kind"

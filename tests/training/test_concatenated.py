@@ -11,7 +11,7 @@ from bascule.v1.artifact_pb2 import Feature, StandardisedFeature
 from bascule_server.encoder import HISTORY, QueryEncoder, encode_histories
 from bascule_server.tower import LiteRtTower
 from bascule_training.cases import cases_of
-from bascule_training.concatenated import ConcatenatedTowers, covariance_root, tuned_weights
+from bascule_training.concatenated import ConcatenatedTowers, covariance_root, joined, tuned_weights
 from bascule_training.export import convert_to_litert, export_saved_model
 from bascule_training.features import history_feature
 from bascule_training.fit import Validation
@@ -47,14 +47,14 @@ def scores(towers: TwoTowers) -> NDArray[np.float32]:
     return found
 
 
-def joined(branches: Sequence[TwoTowers], weights: Sequence[float]) -> NDArray[np.float32]:
+def joined_scores(branches: Sequence[TwoTowers], weights: Sequence[float]) -> NDArray[np.float32]:
     return scores(ConcatenatedTowers(branches, weights))
 
 
 def test_a_score_is_the_weighted_sum_of_the_scores_of_the_branches_in_units_of_their_deviation() -> None:
     branches = [random_branch(1, 3), random_branch(2, 5, scale=100.0)]
     one, other = (scores(branch) / scores(branch).std(axis=1, keepdims=True) for branch in branches)
-    np.testing.assert_allclose(joined(branches, [1.0, 0.5]), one + 0.5 * other, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(joined_scores(branches, [1.0, 0.5]), one + 0.5 * other, rtol=1e-4, atol=1e-4)
 
 
 def test_the_root_of_the_covariance_tells_the_deviation_of_scores() -> None:
@@ -64,22 +64,23 @@ def test_the_root_of_the_covariance_tells_the_deviation_of_scores() -> None:
     np.testing.assert_allclose(lengths, [1, 2, 0], atol=1e-5)
 
 
-def test_a_branch_that_counts_nothing_is_left_out() -> None:
-    kept, dropped = random_branch(1, 3), random_branch(2, 5)
-    towers = ConcatenatedTowers([kept, dropped], [2.0, 0.0])
-    assert towers.item_vectors().shape == (ITEMS, 3)
-    np.testing.assert_array_equal(scores(towers), joined([kept], [2.0]))
+def test_branches_that_count_nothing_are_left_out_and_one_alone_is_as_it_was() -> None:
+    kept, dropped, other = random_branch(1, 3), random_branch(2, 5), random_branch(3, 4)
+    assert joined([dropped, kept], [0.0, 2.0]) is kept
+    towers = joined([kept, dropped, other], [2.0, 0.0, 1.0])
+    assert towers.item_vectors().shape == (ITEMS, 7)
+    np.testing.assert_array_equal(scores(towers), joined_scores([kept, other], [2.0, 1.0]))
 
 
 def test_branches_and_weights_are_as_many() -> None:
     with pytest.raises(ValueError, match="longer"):
-        ConcatenatedTowers([random_branch(1, 3)], [1.0, 1.0])
+        joined([random_branch(1, 3)], [1.0, 1.0])
 
 
 def test_a_branch_with_nothing_to_tell_makes_nothing_infinite() -> None:
     silent = LinearTowers(np.zeros((ITEMS, 2), np.float32), np.ones((ITEMS, 2), np.float32))
     branch = random_branch(1, 3)
-    np.testing.assert_array_equal(joined([branch, silent], [1.0, 1.0]), joined([branch], [1.0]))
+    np.testing.assert_array_equal(joined_scores([branch, silent], [1.0, 1.0]), joined_scores([branch], [1.0]))
 
 
 def test_the_exported_tower_computes_the_same(tmp_path: Path) -> None:
@@ -136,9 +137,9 @@ def test_a_branch_that_adds_nothing_is_left_out(validation: Validation) -> None:
 
 def test_the_chosen_weights_are_the_best_that_were_tried(validation: Validation) -> None:
     branches = [ring(0.5, 1), ring(0.5, 2)]
-    best = validation.quality(ConcatenatedTowers(branches, tuned_weights(branches[:1], branches[1:], validation)))
+    best = validation.quality(joined(branches, tuned_weights(branches[:1], branches[1:], validation)))
     for weight in (0.0, 0.25, 0.5, 1.0, 2.0, 4.0):
-        assert best >= validation.quality(ConcatenatedTowers(branches, [1.0, weight]))
+        assert best >= validation.quality(joined(branches, [1.0, weight]))
 
 
 def test_a_frozen_branch_counts_beside_all_trained_ones_together(validation: Validation) -> None:

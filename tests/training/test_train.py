@@ -124,14 +124,15 @@ def test_what_is_published_loads_and_answers(twice: Twice, config: TrainingConfi
 
 def test_the_work_is_told_in_its_order(twice: Twice) -> None:
     stages = [event.title for event in twice.events if isinstance(event, Stage)]
-    assert stages[:5] == [
+    assert stages[:6] == [
         "reading the data",
         "fitting tower 1",
+        "solving for popularity",
         "fitting tower 1 again, on the validation part too",
         "writing the artifact",
         "evaluating the artifact",
     ]
-    assert stages[5:] == [f"evaluated {evaluation.name}" for evaluation in twice.first.evaluations[1:]]
+    assert stages[6:] == [f"evaluated {evaluation.name}" for evaluation in twice.first.evaluations[1:]]
 
 
 def test_the_baselines_are_evaluated_beside_the_model_unless_they_are_not_wanted(twice: Twice) -> None:

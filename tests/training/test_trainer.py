@@ -109,6 +109,7 @@ def test_the_published_model_has_seen_the_validation_part_for_as_many_epochs_as_
     stages = [event for event in events if isinstance(event, Stage)]
     assert [(stage.title, stage.examples) for stage in stages] == [
         ("fitting tower 1", 4 * USERS * (STEPS - 2)),
+        ("solving for popularity", 0),
         (AGAIN, best * USERS * (STEPS - 1)),
     ]
     after = events[events.index(stages[1]) :]

@@ -9,12 +9,14 @@ from bascule_training.baselines import ease, ials, item_knn, pure_svd
 from bascule_training.baselines.ease import Ease
 from bascule_training.baselines.ials import Ials
 from bascule_training.baselines.item_knn import ItemKnn
+from bascule_training.baselines.popularity import HALF_LIVES, Popularity
 from bascule_training.baselines.pure_svd import PureSvd
 from bascule_training.config import ClosedForm
 from bascule_training.fit import Validation
 from bascule_training.histories import Histories
 from bascule_training.ials_towers import IalsTowers
 from bascule_training.linear_towers import LinearTowers, factored
+from bascule_training.popularity_towers import PopularityTowers
 from bascule_training.spectral import DIMENSIONS, UserCodes, fit_spectral
 from bascule_training.tables import DataError
 from bascule_training.two_towers import TwoTowers
@@ -50,12 +52,13 @@ class ClosedForms:
         Raises:
             DataError: the catalogue is too large for it.
         """
-        form = self._form(kind, dimension)
+        form = self._form(kind, dimension, has_times=train.times is not None)
         tried = [(setting, form.solve(train, setting)) for setting in form.settings]
-        setting, towers = max(tried, key=lambda pair: validation.quality(pair[1]))
+        # One needs no comparison.
+        setting, towers = tried[0] if len(tried) == 1 else max(tried, key=lambda pair: validation.quality(pair[1]))
         return towers, form.solve(known, setting)
 
-    def _form(self, kind: ClosedForm, dimension: int) -> _Form:
+    def _form(self, kind: ClosedForm, dimension: int, *, has_times: bool) -> _Form:
         count = self._item_count
         if kind in ("ease", "itemknn") and count > ease.MAX_ITEMS:
             raise DataError(
@@ -79,8 +82,11 @@ class ClosedForms:
                 ranks = sorted({min(rank, dimension, count) for rank in pure_svd.RANKS})
                 return _Form(ranks, lambda log, rank: _svd_towers(PureSvd.fit(log, count, rank)))
             case "ials":
-                settings = [each._replace(factor_count=dimension) for each in ials.SETTINGS]
+                settings = [each._replace(factor_count=min(each.factor_count, dimension)) for each in ials.SETTINGS]
                 return _Form(settings, lambda log, setting: IalsTowers(Ials.fit(log, count, setting)))
+            case "popularity":
+                half_lives = (None, *HALF_LIVES) if has_times else (None,)
+                return _Form(half_lives, lambda log, days: PopularityTowers(Popularity.fit(log, count, days).counts))
 
 
 def _weights(log: Histories, item_count: int, neighbours: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

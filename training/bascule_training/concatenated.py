@@ -18,6 +18,12 @@ WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 _LEAST_DEVIATION = 1e-9
 
 
+def joined(branches: Sequence[TwoTowers], weights: Sequence[float]) -> TwoTowers:
+    """The branches that count something as one model; where only one does, that one as it is."""
+    kept = [(branch, weight) for branch, weight in zip(branches, weights, strict=True) if weight > 0]
+    return kept[0][0] if len(kept) == 1 else ConcatenatedTowers(*zip(*kept, strict=True))
+
+
 class ConcatenatedTowers:
     """Several models as one; see ``TwoTowers``.
 
@@ -27,10 +33,9 @@ class ConcatenatedTowers:
     """
 
     def __init__(self, branches: Sequence[TwoTowers], weights: Sequence[float]) -> None:
-        """Branches that count nothing are left out; one has to remain."""
-        kept = [(branch, weight) for branch, weight in zip(branches, weights, strict=True) if weight > 0]
-        self._branches = [branch for branch, _ in kept]
-        self._weights = [weight for _, weight in kept]
+        """Takes the branches and how much each counts, above 0."""
+        self._branches = branches
+        self._weights = weights
 
     def item_vectors(self) -> NDArray[np.float32]:
         """See ``TwoTowers``."""

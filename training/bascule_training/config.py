@@ -82,7 +82,7 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 Features = Annotated[tuple[FeatureConfig, ...], AfterValidator(_distinct_features)]
 
-ClosedForm = Literal["spectral", "ease", "svd", "ials", "itemknn"]
+ClosedForm = Literal["spectral", "ease", "svd", "ials", "itemknn", "popularity"]
 """Towers that are solved for."""
 
 Dimension = Annotated[int, Field(ge=2, le=4_096)]
@@ -137,7 +137,7 @@ class GradientTower(Section):
     dimension: Dimension = 64
     copies: int = Field(default=1, ge=1, le=16)
     """How many are trained from different seeds and concatenated."""
-    beside: Annotated[tuple[ClosedForm, ...], AfterValidator(_distinct)] = ()
+    beside: Annotated[tuple[ClosedForm, ...], AfterValidator(_distinct)] = ("popularity",)
     """Towers that are solved for and concatenated, frozen; validation decides how much each counts."""
 
 

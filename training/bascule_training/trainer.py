@@ -21,7 +21,7 @@ from bascule_training.classic.feed import ClassicFeed
 from bascule_training.classic.model import ClassicModel
 from bascule_training.closed_form import FROZEN_DIMENSION, ClosedForms
 from bascule_training.competitors import CompetitorSampler
-from bascule_training.concatenated import ConcatenatedTowers, tuned_weights
+from bascule_training.concatenated import joined, tuned_weights
 from bascule_training.config import (
     ClosedForm,
     ClosedFormTower,
@@ -131,9 +131,7 @@ class Trainer:
                 self._train(tower, copy, known, None, progress.best_epoch)[0]
                 for copy, (_, progress) in enumerate(first)
             ]
-        branches = [*models, *frozen]
-        joined = branches[0] if len(branches) == 1 else ConcatenatedTowers(branches, weights)
-        return Fitted(joined, [progress.curve for _, progress in first])
+        return Fitted(joined([*models, *frozen], weights), [progress.curve for _, progress in first])
 
     def _solve(self, kind: ClosedForm, dimension: int) -> tuple[TwoTowers, TwoTowers]:
         dataset = self._prepared.dataset

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bascule_training.examples import example_weights
 from bascule_training.histories import Histories
 
-HALF_LIVES = (3.0, 7.0, 14.0, 30.0, 90.0)
+HALF_LIVES = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0)
 """The half-lives that are tried, in days."""
 
 

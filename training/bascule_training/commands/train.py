@@ -16,6 +16,7 @@ KINDS = (
     "svd",
     "ials",
     "itemknn",
+    "popularity",
     "classic",
 )
 """The kinds of model, as in ``tower.kind``; not taken from the configuration's module, which loads slowly."""
