@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from rich.table import Table
 
 from bascule.v1.artifact_pb2 import Feature, HistoryFeature
 from bascule_server.catalogue import Catalogue
@@ -32,6 +31,7 @@ from bascule_training.evaluation import (
 )
 from bascule_training.histories import Histories, of_users
 from bascule_training.protocol import EvaluationConfig
+from bascule_training.results_table import ResultsTable
 
 MOVIELENS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "ml-100k"
 
@@ -235,29 +235,29 @@ class TestComparison:
         with pytest.raises(ValueError, match="evaluated on other cases"):
             over_seeds([*seeds, other])
         with pytest.raises(ValueError, match="evaluated on other cases"):
-            evaluation_table([*seeds, other])
+            evaluation_table([*seeds, other], elsewhere="")
 
 
 class TestTable:
-    def table(self, *turned_to: str, **rules: object) -> Table:
+    def table(self, *turned_to: str, **rules: object) -> ResultsTable:
         """Of a model that ranks c before b, and one that ranks b before c."""
         config = EvaluationConfig.model_validate(rules)
         cases = cases_of(interactions("Aa"), interactions(*turned_to), ["a", "b", "c"], rules=config)
         models = [Popularity(np.array(counts, np.float32)) for counts in ([0, 1, 2], [0, 2, 1])]
-        return evaluation_table([evaluate_baseline(model, cases) for model in models])
+        return evaluation_table([evaluate_baseline(model, cases) for model in models], elsewhere="")
 
     def test_a_line_is_a_model_and_a_column_a_metric(self) -> None:
-        columns = {str(column.header): list(column.cells) for column in self.table("Ac").columns}
+        columns = {str(column.header): list(column.cells) for column in self.table("Ac").table(140).columns}
         assert list(columns) == ["", "ndcg", "recall", "hr", "mrr", "map", "coverage", "gini", "novelty"]
         assert columns[""][:3] == ["[bold]@10[/bold]", "popularity", "popularity"]
         assert columns["ndcg"][1:3] == ["[bold]1.0000[/bold] [dim]±0.0000[/dim]", "0.6309 [dim]±0.0000[/dim]"]
         assert columns["coverage"][1:3] == ["0.6667", "0.6667"]
 
     def test_it_says_who_was_asked(self) -> None:
-        assert str(self.table("Ac").caption).startswith("1 users, 1 items to find\n")
-        assert "1 of them not in the catalogue" in str(self.table("Ac", "Ax").caption)
+        assert self.table("Ac").caption == "1 users, 1 items to find"
+        assert "1 of them not in the catalogue" in self.table("Ac", "Ax").caption
         single = self.table("Ab", "Ac", "Ac", one_case_per="interaction")
-        assert "1 users, 3 interactions, one by one, to find" in str(single.caption)
+        assert "1 users, 3 interactions, one by one, to find" in single.caption
 
 
 def ratings(name: str) -> pl.DataFrame:

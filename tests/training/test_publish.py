@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,42 @@ def test_models_count_apart(tmp_path: Path) -> None:
     train_one(tmp_path)
     with staged(tmp_path, "books") as folder:
         assert folder.parts[-2:] == ("books", "1")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bascule_training.publish import staged
+with staged(Path(sys.argv[1]), "films") as folder:
+    (folder / "items.txt").write_text("i1")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".staged-")
+    assert published(tmp_path) == []
+    assert train_one(tmp_path) == tmp_path / "films" / "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["films"]
+
+
+def test_what_a_living_run_writes_is_left_alone(tmp_path: Path) -> None:
+    with staged(tmp_path, "films") as folder:
+        write_version(folder)
+        with staged(tmp_path, "books"):
+            verify(folder, read_manifest(folder))
+        publish(folder, tmp_path)
+    assert published(tmp_path) == ["films/1"]
+
+
+def test_files_that_are_no_folders_of_ours_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".staged-notes").write_text("mine")
+    (tmp_path / ".other").mkdir()
+    train_one(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other", ".staged-notes", "films"]
 
 
 @pytest.mark.parametrize("interruption", [RuntimeError, KeyboardInterrupt])

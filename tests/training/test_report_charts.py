@@ -111,6 +111,7 @@ class TestLineChart:
         series = [Series(name, name, np.array([1.0, 50.0])) for name in ("model", "other")]
         chart = line_chart(series, self.positions, PERCENT, PERCENT)
         assert [line.label for line in chart.lines] == [53.5, 46.5]
+        assert [line.end for line in chart.lines] == [50, 50], "from where a lead goes to each name"
 
     def test_positions_are_pointed_out(self) -> None:
         series = [Series(name, name, np.array([1.0, value])) for name, value in (("model", 60.0), ("other", 50.0))]

@@ -95,7 +95,7 @@ class TestDataFacts:
         assert facts.user_count == 3
         assert facts.interaction_counts == {"train": 3, "validation": 3, "test": 3}
         assert (facts.first_time, facts.last_time) == (100, 86_500)
-        assert facts.duplicates_dropped == 2
+        assert (facts.duplicates_dropped, facts.repeated_count) == (2, 0)
 
     def test_sparsity_is_the_share_of_empty_pairs(self) -> None:
         facts = DataFacts(user_count=10, item_count=20, interaction_counts={}, pair_count=50, duplicates_dropped=0)
@@ -106,6 +106,7 @@ class TestDataFacts:
         facts = data_facts(read_dataset(DataConfig(interactions=tmp_path / "log.csv"), (), ()), 0)
         assert sum(facts.interaction_counts.values()) == 12
         assert facts.pair_count <= 11
+        assert facts.repeated_count == 1  # A and a
 
     def test_data_without_time_has_none(self, tmp_path: Path) -> None:
         rows = [line.rsplit(",", 1)[0] for line in LOG.splitlines()]

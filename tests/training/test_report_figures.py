@@ -178,7 +178,7 @@ class TestLearning:
             "Query tower 1, epoch 2: 0.3000",
             "Query tower 2, epoch 1: 0.4000",
         ]
-        assert "Query tower 2: 1 epochs;" in figure.words
+        assert "Query tower 2: 1 epoch;" in figure.words
 
     def test_without_epochs_there_is_none(self) -> None:
         assert learning_figure([]) is None

@@ -189,6 +189,10 @@ class TestPage:
         assert "films version 3" in page.text
         assert "4 November 2026, 09:05 UTC · 60 users · 120 items · 780 interactions" in page.text
 
+    def test_a_lead_goes_from_every_line_of_the_recall_to_its_name(self, page: Page) -> None:
+        leads = [value for name, value in page.attributes if name == "class" and value.startswith("lead ")]
+        assert sorted(leads) == ["lead baseline-1", "lead baseline-2", "lead model"]
+
     def test_the_best_epoch_is_named(self, page: Page) -> None:
         assert "4 epochs; the best on the validation part was epoch 3" in page.text
 

@@ -11,7 +11,7 @@ from bascule_training.histories import Histories
 from bascule_training.metrics import Ranks
 from bascule_training.protocol import EvaluationConfig
 from bascule_training.report.contents import DataFacts
-from bascule_training.report.words import day, evaluation_words, facts, verdict
+from bascule_training.report.words import Fact, day, evaluation_words, facts, verdict
 
 USERS = 100
 ONE_EACH = Histories(np.zeros(USERS, np.int32), np.arange(USERS + 1))
@@ -97,7 +97,15 @@ class TestFacts:
         assert told["Items"] == ("20", "5.0 interactions each on average")
         assert told["Interactions, train"] == ("80", "80.0\u00a0%")
         assert told["Sparsity"][0] == "55.00\u00a0%"
-        assert told["Duplicates dropped"][0] == "1,234"
+        assert told["Duplicates dropped"] == ("1,234", "repeated interactions of a user with an item")
+
+    @pytest.mark.parametrize(
+        ("repeated", "note"),
+        [(0, "no user had an item twice"), (1_500, "1,500 repeated interactions of a user with an item were kept")],
+    )
+    def test_where_none_were_dropped_it_says_whether_there_are_any(self, repeated: int, note: str) -> None:
+        data = replace(self.data, duplicates_dropped=0, repeated_count=repeated)
+        assert Fact("Duplicates dropped", "0", note) in facts(data)
 
     def test_times(self) -> None:
         told = {fact.name: (fact.value, fact.note) for fact in facts(self.data)}

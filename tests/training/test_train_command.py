@@ -35,7 +35,9 @@ def path(tmp_path: Path) -> Path:
 
 
 def run(path: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(train, [str(path), "--out", str(path.parent / "models"), *arguments])
+    return CliRunner().invoke(
+        train, [str(path), "--out", str(path.parent / "models"), *arguments], env={"COLUMNS": "80"}
+    )
 
 
 def check_refused(done: Result, sentence: str) -> None:
@@ -55,13 +57,16 @@ def test_a_training_prints_its_table_and_where_it_published(path: Path) -> None:
         "epoch 1: loss ",
         "  NDCG@10 0.",
         "fitting tower 1 again, on the validation part too ...",
-        "ndcg@10",
-        "coverage@100",
-        "shows",
-        "popularity",
-        "40 users",
+        "\n@10 ",
+        "\n@20 ",
+        "\n@100 ",
+        "\nshows ",
+        "\npopularity ",
+        "\n40 users, 40 items to find",
+        "\ntoo wide for 80 columns: mrr, map, gini, novelty; see metrics.json, report.html\n",
     ):
         assert word in done.stdout
+    assert ["ndcg", "recall", "hr", "coverage"] in [line.split() for line in done.stdout.splitlines()]
     assert "epoch 2:" not in done.stdout
     assert load_servable(folder).model == "shows"
 

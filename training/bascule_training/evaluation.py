@@ -11,7 +11,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from bascule_server.query import Answer, QueryError, Question, Rank, Ranking
 from bascule_server.retrieval import Found
@@ -22,7 +21,7 @@ from bascule_training.histories import Histories
 from bascule_training.intervals import Difference, Interval, Spread
 from bascule_training.metrics import CUTOFFS, NO_ROW, UNKNOWN_ROW, Ranks
 from bascule_training.protocol import EvaluationConfig
-from bascule_training.results_table import Result, results_table
+from bascule_training.results_table import Result, ResultsTable
 
 __all__ = [
     "BATCH_SIZE",
@@ -273,8 +272,12 @@ class _Shown(NamedTuple):
         return {f"{name}@{k}": of(self.exposures[k]) for k in CUTOFFS for name, of in measures.items()}
 
 
-def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
+def evaluation_table(evaluations: Sequence[Evaluation], *, elsewhere: str) -> ResultsTable:
     """A table of evaluations on the same cases, for people: a line a model, a column a metric, the best in bold.
+
+    Args:
+        evaluations: at least one.
+        elsewhere: what has the figures that a narrow terminal leaves out.
 
     Raises:
         ValueError: they are not of the same cases.
@@ -290,7 +293,7 @@ def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
         for number, each in enumerate(evaluations)
     ]
     settings = [f"{each.name}: {each.settings}" for each in evaluations if each.settings]
-    return results_table(results, CUTOFFS, "\n".join([_asked(first), *settings]))
+    return ResultsTable(results, CUTOFFS, "\n".join([_asked(first), *settings]), elsewhere)
 
 
 def _asked(evaluation: Evaluation) -> str:

@@ -1,19 +1,24 @@
 """Publishes an artifact: staged beside its final place, flushed to disk, and renamed into it.
 
-A reader sees the whole of a version or nothing of it, whenever the writer is stopped.
+A reader sees the whole of a version or nothing of it, whenever the writer is stopped. What a killed writer leaves is
+removed by the next one: a writer holds a lock on its folder while it lives.
 """
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from google.protobuf import json_format
 
 from bascule.v1.artifact_pb2 import File, Manifest
 from bascule_server import artifact
+
+_STAGED = ".staged-"
+"""How the names of staged folders begin; a server passes over names with a dot."""
 
 
 class PublishError(Exception):
@@ -24,7 +29,8 @@ class PublishError(Exception):
 def staged(models: Path, model: str) -> Iterator[Path]:
     """A folder for the files of the model's next version; what is left of it at the end is removed.
 
-    It has the final names, so that the server's own loader reads it: ``models/.staged-.../<model>/<version>``.
+    It has the final names, so that the server's own loader reads it: ``models/.staged-.../<model>/<version>``. Staged
+    folders of runs that were killed are removed first.
 
     Raises:
         PublishError: nothing can be written there.
@@ -32,7 +38,8 @@ def staged(models: Path, model: str) -> Iterator[Path]:
     version = 1 + max((int(path.name) for path in (models / model).glob("[0-9]*") if path.name.isdecimal()), default=0)
     try:
         models.mkdir(parents=True, exist_ok=True)
-        root = Path(tempfile.mkdtemp(prefix=".staged-", dir=models))
+        _remove_abandoned(models)
+        root, lock = _locked_folder(models)
     except OSError as error:
         raise PublishError(f"{models}: cannot be written to: {error.strerror}") from error
     try:
@@ -41,6 +48,36 @@ def staged(models: Path, model: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(root, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked_folder(models: Path) -> tuple[Path, int]:
+    """A new folder, and the descriptor that holds its lock until it is closed or the process ends."""
+    while True:
+        root = Path(tempfile.mkdtemp(prefix=_STAGED, dir=models))
+        try:
+            lock = os.open(root, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # another run took it for abandoned
+        # Where a file system has no locks, nobody else gets one either, and the folder is safe without.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if root.is_dir():
+            return root, lock
+        os.close(lock)  # taken for abandoned before it was locked
+
+
+def _remove_abandoned(models: Path) -> None:
+    """Removes the staged folders whose writers are dead."""
+    for root in models.glob(f"{_STAGED}*"):
+        # Locked by a living writer, removed by another run, or not ours to remove: none is a reason not to train.
+        with suppress(OSError):
+            lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(root)
+            finally:
+                os.close(lock)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

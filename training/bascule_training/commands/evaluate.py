@@ -68,7 +68,7 @@ def evaluate(
             json_path.write_text(json.dumps(evaluating.as_json(evaluated), indent=2) + "\n", encoding="utf-8")
     except (ArtifactError, ConfigError, DataError, OSError) as error:
         raise CommandFailed(str(error)) from error
-    console.print(evaluation_table(evaluated.evaluations))
+    console.print(evaluation_table(evaluated.evaluations, elsewhere="--json FILE"))
     console.print()
     console.print(groups_table(evaluated.groups))
     for note in evaluated.notes:

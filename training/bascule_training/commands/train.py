@@ -76,5 +76,5 @@ def train(config_path: Path, models: Path, settings: tuple[str, ...], kind: str 
     except KeyboardInterrupt:
         console.print("Stopped. Nothing was published; go on after the last whole epoch with --resume.")
         raise SystemExit(130) from None
-    console.print(evaluation_table(trained.evaluations))
+    console.print(evaluation_table(trained.evaluations, elsewhere="metrics.json, report.html"))
     click.echo(f"published {trained.folder}")

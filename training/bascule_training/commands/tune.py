@@ -14,7 +14,7 @@ from bascule_server.commands.failure import CommandFailed
 @click.option(
     "--out",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="The best configuration; unless given, CONFIG.best.toml. Trials are kept beside it, in CONFIG.best.trials.",
 )
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replaces a value of CONFIG.toml.")
@@ -48,7 +48,8 @@ def tune(config_path: Path, trials: int, out: Path | None, settings: tuple[str, 
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in trial.settings.items()
         )
-        console.print(f"trial {trial.number + 1}: {quality}, best {trial.best_quality:.4f}; {shown}", highlight=False)
+        line = f"trial {trial.number}: {quality}, best {trial.best_quality:.4f}; {shown}"
+        console.print(line, highlight=False, soft_wrap=True)
 
     try:
         best = tuning.tune(config, prepare(config), trials, path.with_suffix(".trials"), show)

@@ -148,6 +148,11 @@ class Line:
     label: float
     """Where its name stands at the right end, from the top."""
 
+    @property
+    def end(self) -> float:
+        """Where it ends itself, from the top: a lead goes from there to its name."""
+        return self.dots[-1].y
+
 
 @dataclass(frozen=True, slots=True)
 class LineChart:

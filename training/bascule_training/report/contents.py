@@ -107,6 +107,8 @@ class DataFacts:
     pair_count: int
     """Different pairs of a user and an item of the catalogue, over all parts."""
     duplicates_dropped: int
+    repeated_count: int = 0
+    """Interactions of a user with an item that the user had before, which were kept."""
     first_time: int | None = None
     """Unix seconds; None where the data has no time."""
     last_time: int | None = None
@@ -187,6 +189,7 @@ def data_facts(dataset: Dataset, duplicates_dropped: int) -> DataFacts:
         interaction_counts={name: len(part) for name, part in parts.items()},
         pair_count=known.select("user_id", "item_id").n_unique(),
         duplicates_dropped=duplicates_dropped,
+        repeated_count=len(interactions) - interactions.select("user_id", "item_id").n_unique(),
         first_time=first if isinstance(first, int) else None,
         last_time=last if isinstance(last, int) else None,
     )

@@ -161,8 +161,8 @@ def learning_figure(curves: Sequence[Curve]) -> LearningFigure | None:
         return None
     best = [int(np.argmax(tower[:, 1])) for tower in towers]
     told = [
-        f"{name}: {len(tower):,} epochs; the best on the validation part was epoch {epoch + 1}, with NDCG@10"
-        f" {tower[epoch, 1]:.4f}."
+        f"{name}: {len(tower):,} epoch{'' if len(tower) == 1 else 's'}; the best on the validation part was epoch"
+        f" {epoch + 1}, with NDCG@10 {tower[epoch, 1]:.4f}."
         for name, tower, epoch in zip(_tower_names(len(towers)), towers, best, strict=True)
     ]
     epochs = range(1, 1 + max(map(len, towers)))

@@ -41,7 +41,7 @@
 addEventListener("pointerover", (event) => {
   document.querySelectorAll(".dim").forEach((mark) => mark.classList.remove("dim"));
   const name = event.target.closest?.("[data-colour]");
-  name?.closest("section").querySelectorAll(`.plot :is(path, circle, .bar):not(.${name.dataset.colour})`).forEach((mark) => mark.classList.add("dim"));
+  name?.closest("section").querySelectorAll(`.plot :is(path, circle, .bar, .lead):not(.${name.dataset.colour})`).forEach((mark) => mark.classList.add("dim"));
 });
 
 // The map of the items.
@@ -65,7 +65,9 @@ addEventListener("pointerover", (event) => {
   // Places: of an item on the canvas, in CSS pixels.
   const left = (item) => width / 2 + ((items.x[item] - view.x) / 1000) * (width - 2 * MARGIN) * view.zoom;
   const top = (item) => height / 2 + ((items.y[item] - view.y) / 1000) * (height - 2 * MARGIN) * view.zoom;
-  const isLit = (item) => (group < 0 || items.group[item] === group) && (matches.size === 0 || matches.has(item));
+  // What was looked for is lit whatever its group.
+  const isLit = (item) => (matches.size ? matches.has(item) : group < 0 || items.group[item] === group);
+  const isInside = (item) => left(item) >= 0 && top(item) >= 0 && left(item) <= width && top(item) <= height;
 
   function draw() {
     waiting = false;
@@ -164,7 +166,10 @@ addEventListener("pointerover", (event) => {
   function choose(item) {
     chosen = item;
     hovered = -1;
-    if (item >= 0) describe(item);
+    if (item >= 0) {
+      describe(item);
+      if (!isInside(item)) view = { x: items.x[item], y: items.y[item], zoom: view.zoom };
+    }
     redraw();
   }
 

@@ -88,13 +88,19 @@ def facts(data: DataFacts) -> list[Fact]:
             for part, count in data.interaction_counts.items()
         ),
         Fact("Sparsity", f"{100 * data.sparsity:.2f}\u00a0%", "of all pairs of a user and an item have no interaction"),
-        Fact("Duplicates dropped", f"{data.duplicates_dropped:,}", "repeated interactions of a user with an item"),
+        Fact("Duplicates dropped", f"{data.duplicates_dropped:,}", _repetitions(data)),
     ]
     if data.first_time is not None and data.last_time is not None:
         days = (data.last_time - data.first_time) / 86_400
         listed.append(Fact("First interaction", day(data.first_time)))
         listed.append(Fact("Last interaction", day(data.last_time), f"{days:,.0f} days later"))
     return listed
+
+
+def _repetitions(data: DataFacts) -> str:
+    if data.repeated_count:
+        return f"{data.repeated_count:,} repeated interactions of a user with an item were kept"
+    return "repeated interactions of a user with an item" if data.duplicates_dropped else "no user had an item twice"
 
 
 def day(seconds: int) -> str:
