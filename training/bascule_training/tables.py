@@ -74,8 +74,9 @@ def read_interactions(
         deduplicate: whether only the first interaction of a user with an item is kept.
 
     Returns:
-        ``user_id: String, item_id: String, time: Int64`` (unix seconds; null where the data has no time) and, if
-        ``columns`` names one, ``value: Float64``; sorted by time, rows of one second in the order of the file.
+        ``user_id: Categorical, item_id: Categorical, time: Int64`` (unix seconds; null where the data has no time) and,
+        if ``columns`` names one, ``value: Float64``; sorted by time, rows of one second in the order of the file. An id
+        takes 4 bytes a row, however long it is.
 
     Raises:
         DataError: the file or a column is missing, or a cell is empty or of the wrong form, or no row is left.
@@ -85,8 +86,8 @@ def read_interactions(
     table = _Table.read(path, columns.names)
     frame = pl.DataFrame(
         {
-            "user_id": table.ids(columns.user),
-            "item_id": table.ids(columns.item),
+            "user_id": table.ids(columns.user).cast(pl.Categorical),
+            "item_id": table.ids(columns.item).cast(pl.Categorical),
             "time": pl.repeat(None, len(table.frame), dtype=pl.Int64, eager=True)
             if columns.time is None
             else table.times(columns.time),
@@ -293,6 +294,7 @@ def _seconds_or_none(cell: str | None) -> int | None:
 
 def _bytes_of(column: pl.Series) -> bytes:
     """Bytes that differ where the values do: lengths, then text, for strings; little-endian numbers for numbers."""
-    if column.dtype == pl.String:
+    if column.dtype in (pl.String, pl.Categorical):
+        column = column.cast(pl.String)
         return column.str.len_bytes().to_numpy().astype("<u4").tobytes() + "".join(column).encode()
     return column.to_numpy().astype(np.dtype("<f8" if column.dtype.is_float() else "<i8")).tobytes()
