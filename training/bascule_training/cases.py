@@ -129,7 +129,7 @@ def cases_of(
         raise ValueError(f"none of the {len(after):,} interactions to predict is with an item new to its user")
     user_ids = wanted["user_id"].unique(maintain_order=True).to_list()
     rows = {item_id: row for row, item_id in enumerate(item_ids)}
-    histories = of_users(before, user_ids, rows)
+    histories = of_users(before.select(pair), user_ids, rows)
     relevant = of_users(wanted, user_ids, dict.fromkeys(wanted["item_id"], UNKNOWN_ROW) | rows)
     queries = _OfHistories(histories, item_ids, user_ids, features or {})
     cases = Cases(queries, histories, relevant, item_ids, rules, _audience(before, rows))
