@@ -304,5 +304,5 @@ def _bytes_of(column: pl.Series) -> bytes:
     """Bytes that differ where the values do: lengths, then text, for strings; little-endian numbers for numbers."""
     if column.dtype in (pl.String, pl.Categorical):
         column = column.cast(pl.String)
-        return column.str.len_bytes().to_numpy().astype("<u4").tobytes() + "".join(column).encode()
+        return column.str.len_bytes().to_numpy().astype("<u4").tobytes() + "".join(column.str.join("")).encode()
     return column.to_numpy().astype(np.dtype("<f8" if column.dtype.is_float() else "<i8")).tobytes()
