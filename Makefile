@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -14,10 +15,10 @@ OUT ?= recommendations.parquet
 DATA ?= data/public
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train serve score test test-slow check format protos lock bench bench-quality image clean
+.PHONY: help demo train serve score test test-slow check format protos lock bench bench-quality bench-training bench-memory image clean
 
 help: ## lists the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-13s %s\n' "$$target" "$$what"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-15s %s\n' "$$target" "$$what"; done
 
 demo: $(VENV)/installed ## trains on MovieLens 100K, serves the model and asks it: the whole way in minutes
 	python examples/demo.py
@@ -61,15 +62,26 @@ bench: $(VENV)/installed ## measures calls/s and users/s of a local server
 bench-quality: $(VENV)/installed ## trains on public data sets beside baselines, for hours (DATA=data/public)
 	python benchmarks/quality.py --data $(DATA)
 
+bench-training: $(VENV)/installed $(PEERS)/installed ## measures a training step by the size of the catalogue, and beside others
+	python benchmarks/training.py --keras-rs-python $(PEERS)/bin/python --tfrs-python $(PEERS)/bin/python
+
+bench-memory: $(VENV)/installed ## measures the memory of training on a million and on ten million interactions
+	python benchmarks/memory.py
+
 image: ## builds the server's image
 	docker build --tag bascule .
 
 clean: ## removes what was built; models and data stay
-	rm -rf $(VENV) build dist *.egg-info client/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info client/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/installed: requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Bascule needs Python 3.11 or later; {sys.executable} is {sys.version.split()[0]}. Name another: make PYTHON=python3.12 ..."'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(PEERS)/installed: requirements-dev.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet $$(grep -oE '^tensorflow==[0-9.]+' requirements-dev.txt) keras-rs tensorflow-recommenders tf-keras
 	touch $@

@@ -54,15 +54,44 @@ class TestQueries:
         cases = cases_of(
             interactions("Ab", "Aa", "Ab"), interactions("Ac", "Bc"), ["a", "b", "c"], {"A": {"country": "NZ"}}
         )
-        assert cases.queries == [
+        assert list(cases.queries) == [
             Query(history=("b", "a", "b"), features={"country": "NZ"}),
             Query(),
         ]
         assert [rows.tolist() for rows in cases.histories] == [[1, 0, 1], []]
 
+    def test_some_of_them_are_those_of_their_places(self) -> None:
+        cases = cases_of(interactions("Aa", "Bb", "Ca"), interactions("Ac", "Bc", "Cc"), ["a", "b", "c"])
+        assert [query.history for query in cases.queries[1:]] == [("b",), ("a",)]
+        assert cases.queries[-1] == cases.queries[2]
+
     def test_no_query_says_who_asks_since_the_artifact_knows_what_they_did_next(self) -> None:
         cases = cases_of(interactions("Aa"), interactions("Ab"), ["a", "b"])
         assert [query.user_id for query in cases.queries] == [""]
+
+
+class TestAtMost:
+    users = "ABCDE"
+    """Each had the item of the same letter and turns to f."""
+
+    def cases(self) -> Cases:
+        before = interactions(*(user + user.lower() for user in self.users))
+        return cases_of(before, interactions(*(user + "f" for user in self.users)), list("abcdef"))
+
+    def test_so_many_are_drawn_each_once_and_always_the_same(self) -> None:
+        drawn = self.cases().at_most(3)
+        assert len(drawn) == len(drawn.histories) == len(drawn.relevant) == 3
+        histories = [tuple(query.history) for query in drawn.queries]
+        assert histories == sorted(set(histories))
+        assert [(drawn.item_ids[rows[0]],) for rows in drawn.histories] == histories
+        assert [tuple(query.history) for query in self.cases().at_most(3).queries] == histories
+
+    def test_where_there_are_no_more_all_of_them_are_taken(self) -> None:
+        cases = self.cases()
+        assert cases.at_most(5) is cases
+
+    def test_what_is_known_of_the_items_stays_that_of_all(self) -> None:
+        assert self.cases().at_most(1).item_users().tolist() == [1, 1, 1, 1, 1, 0]
 
 
 class TestAudience:

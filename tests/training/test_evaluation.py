@@ -1,6 +1,6 @@
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from bascule_training.evaluation import (
     evaluate_scorer,
     evaluation_table,
     over_seeds,
+    quality_of,
 )
 from bascule_training.histories import Histories, of_users
 from bascule_training.protocol import EvaluationConfig
@@ -105,6 +106,13 @@ def test_the_size_of_a_block_changes_nothing(
     whole = evaluate_baseline(model, many_cases)
     monkeypatch.setattr(evaluation, "BLOCK_SCORES", 7 * 150)
     assert evaluate_baseline(model, many_cases).summary == whole.summary
+
+
+@pytest.mark.parametrize("one_case_per", ["user", "interaction"])
+def test_the_quality_alone_is_that_of_the_summary(many_cases: Cases, model: LastItem, one_case_per: str) -> None:
+    rules = EvaluationConfig.model_validate({"one_case_per": one_case_per, "min_history": 3})
+    cases = replace(many_cases, rules=rules)
+    assert quality_of(model, cases) == evaluate_baseline(model, cases).summary["ndcg@10"]
 
 
 def test_progress_tells_of_every_case(many_cases: Cases, model: LastItem) -> None:

@@ -49,6 +49,19 @@ def test_distinct_histories_have_the_same_items_each_once(items: list[list[int]]
     assert [sorted(history) for history in distinct] == [sorted(set(history)) for history in items]
 
 
+def test_lists_hold_a_history_each_and_an_empty_one_where_there_is_none() -> None:
+    lists = TWO_USERS.lists()
+    assert lists.dtype == pl.List(pl.Int32)
+    assert lists.to_list() == [[3, 1, 1], [], [2]]
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=8), st.data())
+def test_some_users_are_taken_in_the_order_given(items: list[list[int]], data: st.DataObject) -> None:
+    users = data.draw(st.lists(st.integers(0, len(items) - 1)))
+    some = joined(items).of(np.array(users, np.int64))
+    assert [history.tolist() for history in some] == [items[user] for user in users]
+
+
 @given(st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=8), st.data())
 def test_a_part_holds_the_users_between_its_ends(items: list[list[int]], data: st.DataObject) -> None:
     histories = joined(items)
@@ -62,6 +75,13 @@ def test_interactions_are_gathered_by_user_in_the_order_asked_and_without_unknow
     histories = of_users(interactions, ["b", "nobody", "a"], {"x": 0, "y": 1})
     assert [history.tolist() for history in histories] == [[1], [], [0, 1]]
     assert histories.times is None
+
+
+def test_interned_ids_are_looked_up_like_strings() -> None:
+    interactions = pl.DataFrame({"user_id": ["a", "b", "a"], "item_id": ["x", "y", "gone"]}).cast(pl.Categorical)
+    histories = of_users(interactions, ["b", "a"], {"y": 1, "never seen": 2, "x": 0})
+    assert [history.tolist() for history in histories] == [[1], [0]]
+    assert len(of_users(interactions[:0], [], {})) == 0
 
 
 def test_the_times_go_with_the_interactions() -> None:

@@ -1,7 +1,11 @@
+import dataclasses
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule_training import packing
 from bascule_training.examples import Examples, example_weights
 from bascule_training.histories import Histories
 from bascule_training.packing import batch_count, packed_examples
@@ -46,6 +50,21 @@ def test_a_history_longer_than_a_row_goes_on_in_the_next_without_what_the_row_be
     assert batch.codes.tolist() == [[0, 8, 9], [10, 0, 0]]
     assert batch.targets.ravel().tolist() == [7, 8, 9, 6, 0, 0]
     assert batch.users.tolist() == [[0, 0, 0], [0, -1, -1]]
+
+
+@given(many_users, shapes, seeds, st.integers(1, 9))
+def test_the_batches_are_the_same_in_blocks_of_any_size(
+    users: list[list[int]], shape: tuple[int, int], seed: int, block: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "BLOCK_INTERACTIONS", 10_000)
+        whole = packed(users, shape, seed)
+        patch.setattr(packing, "BLOCK_INTERACTIONS", block)
+        parted = packed(users, shape, seed)
+    assert len(whole) == len(parted)
+    for one, other in zip(whole, parted, strict=True):
+        for array, same in zip(dataclasses.astuple(one), dataclasses.astuple(other), strict=True):
+            assert np.array_equal(array, same)
 
 
 @given(many_users, shapes, seeds)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from bascule_training import singular
-from bascule_training.singular import Singular, strongest
+from bascule_training.singular import Singular, strongest, strongest_right
 
 
 def product(found: Singular) -> NDArray[np.float64]:
@@ -50,3 +50,16 @@ def test_equal_blocks_are_told_apart_alike_every_time() -> None:
 def test_a_large_matrix_gives_the_same_every_time() -> None:
     matrix = np.random.default_rng(1).normal(size=(520, 530)).astype(np.float32)
     np.testing.assert_array_equal(strongest(matrix, 3).right, strongest(matrix, 3).right)
+
+
+@given(seed=st.integers(0, 99), rows=st.integers(2, 9), columns=st.integers(2, 9), count=st.integers(1, 9))
+@pytest.mark.parametrize("dense", [0, 512], ids=["Lanczos", "dense"])
+def test_the_right_vectors_alone_span_what_they_span_beside_the_left_ones(
+    dense: int, seed: int, rows: int, columns: int, count: int
+) -> None:
+    matrix = csr_array(np.random.default_rng(seed).normal(size=(rows, columns)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(singular, "_DENSE", dense)
+        alone, beside = strongest_right(matrix, count), strongest(matrix, count).right
+    assert alone @ alone.T == pytest.approx(beside @ beside.T, abs=1e-8)
+    assert np.abs(np.sum(alone[:, 0] * beside[:, 0])) == pytest.approx(1)

@@ -44,7 +44,8 @@ def canonical(*rows: tuple[str, str, int]) -> pl.DataFrame:
 
 def test_interactions_come_in_time_order_and_ties_in_file_order(tmp_path: Path) -> None:
     frame = read_interactions(log_file(tmp_path, "a,x,20", "b,y,10", "a,z,20", "b,x,5"))
-    assert frame.schema == {"user_id": pl.String, "item_id": pl.String, "time": pl.Int64}
+    assert frame.columns == ["user_id", "item_id", "time"]
+    assert frame.dtypes == [pl.Categorical, pl.Categorical, pl.Int64]
     assert frame.rows() == [("b", "x", 5), ("b", "y", 10), ("a", "x", 20), ("a", "z", 20)]
 
 
@@ -269,6 +270,8 @@ def test_a_fingerprint_is_the_same_for_equal_rows_however_they_are_stored() -> N
     whole = canonical(("a", "x", 1), ("b", "y", 2))
     chunked = pl.concat([whole[:1], whole[1:]], rechunk=False)
     assert fingerprint(whole) == fingerprint(chunked)
+    interned = whole.with_columns(pl.col("user_id", "item_id").cast(pl.Categorical))
+    assert fingerprint(whole) == fingerprint(interned)
     assert len(fingerprint(whole)) == 64
 
 

@@ -97,10 +97,8 @@ def golden_queries(contents: Contents, vectors: NDArray[np.float32]) -> GoldenQu
 
 
 def _write_items(path: Path, dataset: Dataset) -> None:
-    counts = dataset.splits.train.group_by("item_id").len("popularity")
-    dataset.items.drop("popularity", strict=False).join(
-        counts, on="item_id", how="left", maintain_order="left"
-    ).with_columns(pl.col("popularity").fill_null(0).cast(pl.Int64)).write_parquet(path)
+    popularity = pl.Series("popularity", dataset.popularity(dataset.splits.train))
+    dataset.items.drop("popularity", strict=False).with_columns(popularity).write_parquet(path)
 
 
 def _write_users(path: Path, contents: Contents) -> None:
@@ -108,8 +106,7 @@ def _write_users(path: Path, contents: Contents) -> None:
     dataset = contents.dataset
     names = feature_names(contents.query)
     histories = dataset.histories(dataset.interactions)
-    column = pl.Series("history", [history.tolist() for history in histories], pl.List(pl.Int32))
-    dataset.users.select("user_id", *names).with_columns(column).write_parquet(path)
+    dataset.users.select("user_id", *names).with_columns(histories.lists().alias("history")).write_parquet(path)
 
 
 def _write_towers(folder: Path, contents: Contents) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import polars as pl
@@ -68,12 +68,25 @@ class Cases:
         """The cases that the main figures are about, with nothing else to find."""
         is_counted = self.is_counted()
         counts = np.add.reduceat(is_counted, self.relevant.offsets[:-1], dtype=np.int64)
-        kept = np.flatnonzero(counts).tolist()
+        kept = np.flatnonzero(counts)
         return replace(
             self,
-            queries=[self.queries[case] for case in kept],
-            histories=_joined([self.histories[case] for case in kept]),
+            queries=_Chosen(self.queries, kept),
+            histories=self.histories.of(kept),
             relevant=Histories(self.relevant.item_rows[is_counted], _offsets(counts[kept])),
+            audience=self._audience(),
+        )
+
+    def at_most(self, count: int, seed: int = 0) -> "Cases":
+        """So many of the cases, drawn evenly; all of them where there are no more."""
+        if len(self) <= count:
+            return self
+        drawn = np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
+        return replace(
+            self,
+            queries=_Chosen(self.queries, drawn),
+            histories=self.histories.of(drawn),
+            relevant=self.relevant.of(drawn),
             audience=self._audience(),
         )
 
@@ -116,12 +129,9 @@ def cases_of(
         raise ValueError(f"none of the {len(after):,} interactions to predict is with an item new to its user")
     user_ids = wanted["user_id"].unique(maintain_order=True).to_list()
     rows = {item_id: row for row, item_id in enumerate(item_ids)}
-    histories = of_users(before, user_ids, rows)
+    histories = of_users(before.select(pair), user_ids, rows)
     relevant = of_users(wanted, user_ids, dict.fromkeys(wanted["item_id"], UNKNOWN_ROW) | rows)
-    queries = [
-        Query(history=tuple(item_ids[row] for row in history), features=(features or {}).get(user_id, {}))
-        for user_id, history in zip(user_ids, histories, strict=True)
-    ]
+    queries = _OfHistories(histories, item_ids, user_ids, features or {})
     cases = Cases(queries, histories, relevant, item_ids, rules, _audience(before, rows))
     if not cases.is_counted().any():
         raise ValueError(
@@ -145,6 +155,55 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def _joined(histories: Sequence[NDArray[np.int32]]) -> Histories:
-    lengths = np.array([len(history) for history in histories], np.int64)
-    return Histories(np.concatenate([np.empty(0, np.int32), *histories]), _offsets(lengths))
+class _Queries(Sequence[Query]):
+    """Queries that are made when they are asked for: all at once they take more memory than the log."""
+
+    def _of(self, case: int) -> Query:
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, place: int) -> Query: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Query]: ...
+
+    def __getitem__(self, place: int | slice) -> Query | list[Query]:
+        cases = range(len(self))[place]
+        return self._of(cases) if isinstance(cases, int) else [self._of(case) for case in cases]
+
+
+class _OfHistories(_Queries):
+    """One for each of some histories, with the features of the user."""
+
+    def __init__(
+        self,
+        histories: Histories,
+        item_ids: Sequence[str],
+        user_ids: Sequence[str],
+        features: Mapping[str, Mapping[str, FeatureValue]],
+    ) -> None:
+        self._histories = histories
+        self._item_ids = item_ids
+        self._user_ids = user_ids
+        self._features = features
+
+    def __len__(self) -> int:
+        return len(self._histories)
+
+    def _of(self, case: int) -> Query:
+        history = tuple(self._item_ids[row] for row in self._histories[case].tolist())
+        return Query(history=history, features=self._features.get(self._user_ids[case], {}))
+
+
+class _Chosen(_Queries):
+    """Some of other queries."""
+
+    def __init__(self, queries: Sequence[Query], cases: NDArray[np.int64]) -> None:
+        self._queries = queries
+        self._cases = cases
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def _of(self, case: int) -> Query:
+        return self._queries[int(self._cases[case])]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bascule_training.cases import DEFAULT_RULES, Cases, cases_of
 from bascule_training.config import DataConfig, FeatureConfig
-from bascule_training.features import feature_rows
+from bascule_training.features import UserFeatures
 from bascule_training.histories import Histories, of_users
 from bascule_training.protocol import EvaluationConfig
 from bascule_training.splits import Splits, split, without_rare_items
@@ -29,20 +29,23 @@ class Dataset:
     """The data of one training run.
 
     Attributes:
-        interactions: all of them, in time order.
-        splits: the same in parts.
+        splits: the interactions, in parts.
         items: the catalogue: ``item_id`` and the item features, a row an item.
         users: ``user_id`` and the user features of everyone who interacted, a row a user.
         item_rows: the row of each item.
         duplicates_dropped: how many interactions were left out, since the user had had the item before.
     """
 
-    interactions: pl.DataFrame
     splits: Splits
     items: pl.DataFrame
     users: pl.DataFrame
     item_rows: dict[str, int]
     duplicates_dropped: int = 0
+
+    @property
+    def interactions(self) -> pl.DataFrame:
+        """All interactions, in time order; put together each time."""
+        return _in_time_order(self.splits.train, self.splits.validation, self.splits.test)
 
     def histories(self, interactions: pl.DataFrame) -> Histories:
         """The histories of all users, in the order of ``users``, in a part of the interactions."""
@@ -54,7 +57,13 @@ class Dataset:
 
     def has_items(self, interactions: pl.DataFrame) -> NDArray[np.bool_]:
         """bool [items], whether a part of the interactions has the item."""
-        return np.isin(self.items["item_id"].to_numpy(), interactions["item_id"].unique().to_numpy())
+        return self.popularity(interactions) > 0
+
+    def popularity(self, interactions: pl.DataFrame) -> NDArray[np.int64]:
+        """int64 [items], how often a part of the interactions has the item."""
+        counts = interactions.group_by("item_id").len().with_columns(pl.col("item_id").cast(pl.String))
+        joined = self.items.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")
+        return joined["len"].fill_null(0).cast(pl.Int64).to_numpy()
 
 
 def read_dataset(
@@ -82,18 +91,22 @@ def read_dataset(
     splits = split(read(config.interactions), config.split, read)
     if config.min_item_interactions > 1:
         splits = without_rare_items(splits, config.min_item_interactions)
-    interactions = _in_time_order(splits.train, splits.validation, splits.test)
-    item_ids = pl.concat([splits.train["item_id"], splits.validation["item_id"]]).unique().sort()
-    user_ids = interactions["user_id"].unique().sort()
+    item_ids = _distinct("item_id", splits.train, splits.validation)
+    user_ids = _distinct("user_id", splits.train, splits.validation, splits.test)
     items = _with_lists(_table(config.items, "item_id", item_ids, keep_others=bool(item_features)), item_features)
     users = _with_lists(_table(config.users, "user_id", user_ids, keep_others=False), query_features)
     rows = {item_id: row for row, item_id in enumerate(items["item_id"].to_list())}
-    return Dataset(interactions, splits, items, users, rows, dropped)
+    return Dataset(splits, items, users, rows, dropped)
 
 
 def _in_time_order(*parts: pl.DataFrame) -> pl.DataFrame:
     """Parts joined, as histories need them: a random split has later interactions in front of earlier ones."""
     return pl.concat(parts).sort("time", maintain_order=True)
+
+
+def _distinct(column: str, *parts: pl.DataFrame) -> pl.Series:
+    """String, the ids of some parts, sorted."""
+    return pl.concat([part[column].unique() for part in parts]).cast(pl.String).unique().sort()
 
 
 def _with_lists(table: pl.DataFrame, features: Sequence[FeatureConfig]) -> pl.DataFrame:
@@ -116,8 +129,7 @@ def cases(
     Raises:
         DataError: nobody turns to anything new.
     """
-    values = feature_rows(dataset.users, query_features)
-    features = dict(zip(dataset.users["user_id"].to_list(), values, strict=True))
+    features = UserFeatures(dataset.users, query_features) if query_features else None
     try:
         return cases_of(known, asked, dataset.items["item_id"].to_list(), features, rules)
     except ValueError as error:

@@ -35,7 +35,9 @@ def example_weights(histories: Histories, half_life_days: float | None) -> NDArr
     """
     if half_life_days is None or histories.times is None:
         return np.ones(len(histories.item_rows), np.float32)
-    days = (histories.times.max() - histories.times) / _DAY_SECONDS
-    weights = 0.5 ** (days / half_life_days)
-    scaled: NDArray[np.float32] = (weights / weights.mean()).astype(np.float32)
-    return scaled
+    # In one array, since a long log has many.
+    weights: NDArray[np.float64] = (histories.times.max() - histories.times) / _DAY_SECONDS
+    weights /= half_life_days
+    np.power(0.5, weights, out=weights)
+    weights /= weights.mean()
+    return weights.astype(np.float32)

@@ -1,6 +1,6 @@
 """Declares features from a table: what the manifest says of each, and the vocabularies that they need."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,6 +85,26 @@ def feature_rows(table: pl.DataFrame, names: Sequence[str]) -> list[dict[str, Fe
         {name: value for name, values in columns.items() if (value := values[row]) is not None}
         for row in range(len(table))
     ]
+
+
+class UserFeatures(Mapping[str, Mapping[str, FeatureValue]]):
+    """The values of features by user, made when they are asked for: a table is smaller than what a query holds."""
+
+    def __init__(self, users: pl.DataFrame, names: Sequence[str]) -> None:
+        """``users`` has a column ``user_id``, distinct, and the named ones."""
+        self._rows = {user_id: row for row, user_id in enumerate(users["user_id"].to_list())}
+        self._columns = {name: users[name] for name in names}
+
+    def __getitem__(self, user_id: str) -> Mapping[str, FeatureValue]:
+        row = self._rows[user_id]
+        values = {name: feature_value(column[row]) for name, column in self._columns.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 def _declare(config: FeatureConfig, column: pl.Series, path: str) -> tuple[Feature, list[str] | None]:

@@ -8,6 +8,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+_NOWHERE = np.iinfo(np.int32).min
+"""The row of an id that has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Histories:
@@ -43,6 +46,13 @@ class Histories:
         times = None if self.times is None else self.times[within]
         return Histories(self.item_rows[within], offsets - offsets[0], times)
 
+    def of(self, users: NDArray[np.int64]) -> "Histories":
+        """The histories of some users, by place, in the order given."""
+        counts = self.lengths[users]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        places = np.repeat(self.offsets[users] - offsets[:-1], counts) + np.arange(offsets[-1])
+        return Histories(self.item_rows[places], offsets, None if self.times is None else self.times[places])
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """int64 [users], the number of items of each."""
@@ -56,6 +66,17 @@ class Histories:
         places = np.sort(len(pairs) - 1 - places_from_end)
         offsets = np.concatenate([[0], np.cumsum(np.bincount(users[places], minlength=len(self)))]).astype(np.int64)
         return Histories(self.item_rows[places], offsets, None if self.times is None else self.times[places])
+
+    def lists(self) -> pl.Series:
+        """List(Int32) [users], the item rows of each."""
+        users = np.arange(len(self), dtype=np.int32)
+        rows = pl.DataFrame({"user": np.repeat(users, self.lengths), "items": self.item_rows})
+        lists = rows.group_by("user", maintain_order=True).agg("items")
+        return (
+            pl.DataFrame({"user": users})
+            .join(lists, on="user", how="left", maintain_order="left")["items"]
+            .fill_null([])
+        )
 
     def matrix(self, item_count: int) -> csr_array:
         """float32 [users, item_count], 1 where the user had the item."""
@@ -75,18 +96,23 @@ def of_users(interactions: pl.DataFrame, user_ids: Sequence[str], item_rows: Map
         user_ids: distinct ids.
         item_rows: the row of each item id; interactions with other items are left out.
     """
-    rows = (
-        interactions.select(
-            pl.col("user_id").replace_strict(
-                dict(zip(user_ids, range(len(user_ids)), strict=True)), default=None, return_dtype=pl.Int64
-            ).alias("user"),
-            pl.col("item_id").replace_strict(item_rows, default=None, return_dtype=pl.Int32).alias("item"),
-            pl.col("time") if "time" in interactions.columns else pl.lit(None, pl.Int64).alias("time"),
-        )
-        .drop_nulls(["user", "item"])
-        .sort("user", maintain_order=True)
-    )  # fmt: skip
-    counts = np.bincount(rows["user"].to_numpy(), minlength=len(user_ids))
+    users = _looked_up(interactions["user_id"], user_ids, range(len(user_ids)))
+    items = _looked_up(interactions["item_id"], list(item_rows), list(item_rows.values()))
+    is_known = (users != _NOWHERE) & (items != _NOWHERE)
+    # Those who are nowhere come first; sorting is stable, so that time goes on within each user.
+    places = np.argsort(np.where(is_known, users, -1), kind="stable")[np.count_nonzero(~is_known) :]
+    counts = np.bincount(users[is_known], minlength=len(user_ids))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    times = None if rows["time"].null_count() else rows["time"].to_numpy().astype(np.int64)
-    return Histories(rows["item"].to_numpy().astype(np.int32), offsets, times)
+    has_times = "time" in interactions.columns and not interactions["time"].null_count()
+    return Histories(items[places], offsets, interactions["time"].to_numpy()[places] if has_times else None)
+
+
+def _looked_up(ids: pl.Series, known_ids: Sequence[str], rows: Sequence[int]) -> NDArray[np.int32]:
+    """int32 [ids], the row of each id, or ``_NOWHERE``."""
+    # Equal categories have equal numbers in every column of this process.
+    interned, known = ids.cast(pl.Categorical), pl.Series(known_ids, dtype=pl.String).cast(pl.Categorical)
+    numbers, known_numbers = interned.to_physical().to_numpy(), known.to_physical().to_numpy()
+    row_of = np.full(1 + max(numbers.max(initial=0), known_numbers.max(initial=0)), _NOWHERE, np.int32)
+    row_of[known_numbers] = rows
+    found: NDArray[np.int32] = row_of[numbers]
+    return found

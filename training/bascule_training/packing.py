@@ -1,6 +1,6 @@
 """Packs users' histories end to end into rows of one length, so that no position is padding and one shape is traced."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from bascule_training.examples import Examples
 from bascule_training.histories import Histories
+
+BLOCK_INTERACTIONS = 2**18
+"""About so many are laid end to end at a time, so that the memory of a pass does not grow with the log."""
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -27,16 +30,14 @@ def packed_examples(
         rows: rows a batch.
         random: decides the order.
     """
-    source, users, codes = _positions(histories, random.permutation(len(histories)))
     size = rows * length
-    for start in range(0, len(source), size):
-        within = slice(start, start + size)
+    for source, users, codes in _sized(_blocks(histories, random.permutation(len(histories))), size):
         # What fills the last row must not be read as the history of a user.
         yield Examples(
-            codes=_filled(codes[within], size, 0).reshape(rows, length),
-            users=_filled(users[within], size, -1).reshape(rows, length),
-            targets=_filled(histories.item_rows[source[within]], size, 0)[:, None],
-            weights=_filled(weights[source[within]], size, 0)[:, None],
+            codes=_filled(codes, size, 0).reshape(rows, length),
+            users=_filled(users, size, -1).reshape(rows, length),
+            targets=_filled(histories.item_rows[source], size, 0)[:, None],
+            weights=_filled(weights[source], size, 0)[:, None],
         )
 
 
@@ -45,18 +46,35 @@ def batch_count(histories: Histories, length: int, rows: int) -> int:
     return -(-len(histories.item_rows) // (rows * length))
 
 
-def _positions(
-    histories: Histories, order: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-    """[interactions] each, in the order of the users: place of the target in the histories, user, and code read."""
+def _sized(blocks: Iterable[NDArray[np.int32]], size: int) -> Iterator[NDArray[np.int32]]:
+    """The same positions, so many at a time; at the end fewer, if any."""
+    left = np.empty((3, 0), np.int32)
+    for block in blocks:
+        joined = np.concatenate([left, block], axis=1)
+        whole = joined.shape[1] // size * size
+        yield from (joined[:, start : start + size] for start in range(0, whole, size))
+        left = joined[:, whole:]
+    if left.size:
+        yield left
+
+
+def _blocks(histories: Histories, order: NDArray[np.int64]) -> Iterator[NDArray[np.int32]]:
+    """The positions of the users in this order."""
+    block = np.cumsum(histories.lengths[order]) // BLOCK_INTERACTIONS
+    for users in np.split(order, np.flatnonzero(np.diff(block)) + 1):
+        yield _positions(histories, users)
+
+
+def _positions(histories: Histories, order: NDArray[np.int64]) -> NDArray[np.int32]:
+    """int32 [3, interactions] of some users: each target's place in the histories, its user, and the code read."""
     lengths = histories.lengths[order]
     ends = np.cumsum(lengths)
     starts = ends - lengths
     within = np.arange(int(lengths.sum())) - np.repeat(starts, lengths)
     source = np.repeat(histories.offsets[:-1][order], lengths) + within
-    codes = np.concatenate([[0], histories.item_rows[source] + 1])[:-1].astype(np.int32)
+    codes = np.concatenate([[0], histories.item_rows[source] + 1])[:-1]
     codes[starts[lengths > 0]] = 0
-    return source, np.repeat(order, lengths).astype(np.int32), codes
+    return np.stack([source, np.repeat(order, lengths), codes]).astype(np.int32)
 
 
 def _filled(values: NDArray[Value], size: int, fill: int) -> NDArray[Value]:

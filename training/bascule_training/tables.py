@@ -74,19 +74,20 @@ def read_interactions(
         deduplicate: whether only the first interaction of a user with an item is kept.
 
     Returns:
-        ``user_id: String, item_id: String, time: Int64`` (unix seconds; null where the data has no time) and, if
-        ``columns`` names one, ``value: Float64``; sorted by time, rows of one second in the order of the file.
+        ``user_id: Categorical, item_id: Categorical, time: Int64`` (unix seconds; null where the data has no time) and,
+        if ``columns`` names one, ``value: Float64``; sorted by time, rows of one second in the order of the file. An id
+        takes 4 bytes a row, however long it is.
 
     Raises:
         DataError: the file or a column is missing, or a cell is empty or of the wrong form, or no row is left.
     """
     if min_value is not None and columns.value is None:
         raise DataError(f"{path}: a least value of {min_value:g} is asked for, but no column of values is named")
-    table = _Table.read(path, columns.names)
+    table = _Table.read(path, columns.names, interned=(columns.user, columns.item))
     frame = pl.DataFrame(
         {
-            "user_id": table.ids(columns.user),
-            "item_id": table.ids(columns.item),
+            "user_id": table.ids(columns.user).cast(pl.Categorical),
+            "item_id": table.ids(columns.item).cast(pl.Categorical),
             "time": pl.repeat(None, len(table.frame), dtype=pl.Int64, eager=True)
             if columns.time is None
             else table.times(columns.time),
@@ -179,18 +180,26 @@ class _Table:
         self.frame = frame
 
     @classmethod
-    def read(cls, path: Path, columns: tuple[str, ...], *, others: bool = False) -> "_Table":
-        """Reads ``columns``, of CSV as strings, and with ``others`` every other column in the type that it seems."""
+    def read(
+        cls, path: Path, columns: tuple[str, ...], *, interned: tuple[str, ...] = (), others: bool = False
+    ) -> "_Table":
+        """Reads ``columns``, of CSV as strings, and with ``others`` every other column in the type that it seems.
+
+        Strings and integers of the columns ``interned`` become categories while the file is read.
+        """
         if path.suffix.lower() not in _SUFFIXES:
             raise DataError(f"{path}: got a file of the kind '{path.suffix}'; expected one of {', '.join(_SUFFIXES)}")
         if not path.is_file():
             raise DataError(f"{path}: there is no such file")
         try:
             scan = _scan(path, columns)
-            names = scan.collect_schema().names()
+            schema = scan.collect_schema()
+            names = schema.names()
             for column in columns:
                 if column not in names:
                     raise DataError(f"{path}: {_missing_column(column, names)}")
+            ids = [name for name in interned if schema[name] == pl.String or schema[name].is_integer()]
+            scan = scan.with_columns(pl.col(ids).cast(pl.String).cast(pl.Categorical))
             frame = (scan if others else scan.select(columns)).collect()
         except pl.exceptions.NoDataError:
             raise DataError(f"{path}: the file is empty; expected a header and rows") from None
@@ -201,11 +210,11 @@ class _Table:
         return cls(path, frame)
 
     def ids(self, column: str) -> pl.Series:
-        """String [rows], none empty."""
+        """String or Categorical [rows], none empty."""
         cells = self.frame[column]
         if not (cells.dtype.is_integer() or cells.dtype in (pl.String, pl.Categorical, pl.Enum)):
             raise self._error(column, f"holds {cells.dtype}; expected ids that are strings or integers")
-        ids = cells.cast(pl.String)
+        ids = cells if cells.dtype == pl.Categorical else cells.cast(pl.String)
         self._refuse(column, ids.is_null() | (ids == ""), "the id is empty")
         return ids
 
@@ -273,7 +282,7 @@ def _read_entities(path: Path, id_column: str, canonical: str) -> pl.DataFrame:
     others = table.frame.drop(id_column)
     if canonical in others.columns:
         raise DataError(f"{path}: the ids are in column '{id_column}', so no other may be called '{canonical}'")
-    ids = table.ids(id_column)
+    ids = table.ids(id_column).cast(pl.String)
     table.refuse_duplicates(id_column, ids)
     return others.insert_column(0, ids.alias(canonical))
 
@@ -293,6 +302,7 @@ def _seconds_or_none(cell: str | None) -> int | None:
 
 def _bytes_of(column: pl.Series) -> bytes:
     """Bytes that differ where the values do: lengths, then text, for strings; little-endian numbers for numbers."""
-    if column.dtype == pl.String:
-        return column.str.len_bytes().to_numpy().astype("<u4").tobytes() + "".join(column).encode()
+    if column.dtype in (pl.String, pl.Categorical):
+        column = column.cast(pl.String)
+        return column.str.len_bytes().to_numpy().astype("<u4").tobytes() + "".join(column.str.join("")).encode()
     return column.to_numpy().astype(np.dtype("<f8" if column.dtype.is_float() else "<i8")).tobytes()

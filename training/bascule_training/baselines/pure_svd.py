@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bascule_training.histories import Histories
-from bascule_training.singular import strongest
+from bascule_training.singular import strongest_right
 
 RANKS = (16, 32, 64, 128, 256)
 """The ranks that are tried, as far as the data has so many."""
@@ -36,7 +36,7 @@ class PureSvd:
     @classmethod
     def fit(cls, train: Histories, item_count: int, rank: int = 64) -> Self:
         """Finds the strongest right singular vectors of the matrix of users by items."""
-        return cls(np.ascontiguousarray(strongest(train.matrix(item_count), rank).right, np.float32))
+        return cls(np.ascontiguousarray(strongest_right(train.matrix(item_count), rank), np.float32))
 
     def scores(self, histories: Histories) -> NDArray[np.float32]:
         """See ``Baseline``."""

@@ -11,7 +11,7 @@ from bascule_training.baselines.ials import Ials
 from bascule_training.baselines.item_knn import ItemKnn
 from bascule_training.baselines.popularity import HALF_LIVES, Popularity
 from bascule_training.baselines.pure_svd import PureSvd
-from bascule_training.evaluation import Baseline, Cases, evaluate_baseline
+from bascule_training.evaluation import Baseline, Cases, quality_of
 from bascule_training.histories import Histories
 
 MAX_FACTOR_INTERACTIONS = 2_000_000
@@ -22,7 +22,7 @@ Setting = TypeVar("Setting")
 
 def tuned(fit: Callable[[Setting], Baseline], settings: Iterable[Setting], validation: Cases) -> Setting:
     """The setting whose baseline has the highest NDCG@10 on the validation cases; of equals the first."""
-    return max(settings, key=lambda setting: evaluate_baseline(fit(setting), validation).summary["ndcg@10"])
+    return max(settings, key=lambda setting: quality_of(fit(setting), validation))
 
 
 def tuned_baselines(train: Histories, validation: Cases, known: Histories) -> Iterator[Baseline]:

@@ -166,12 +166,10 @@ def items_of(dataset: Dataset, vectors: NDArray[np.float32], attributes: Sequenc
     names = items.select(pl.coalesce(*(pl.col(name).cast(pl.String) for name in telling[:1]), "item_id")).to_series()
     shared = {*texts} - {*telling} | {name for name in attributes if items[name].dtype == pl.List(pl.String)}
     attribute = next((name for name in attributes if name in shared), "")
-    counts = dataset.splits.train.group_by("item_id").len("popularity")
-    popularity = items.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")["popularity"]
     return Items(
         names.to_list(),
         vectors,
-        popularity.fill_null(0).cast(pl.Int64).to_numpy(),
+        dataset.popularity(dataset.splits.train),
         attribute,
         [_values(cell) for cell in items[attribute].to_list()] if attribute else (),
     )
@@ -181,13 +179,12 @@ def data_facts(dataset: Dataset, duplicates_dropped: int) -> DataFacts:
     """The size and shape of a data set, from which so many repeated interactions were left out."""
     interactions, splits = dataset.interactions, dataset.splits
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    known = interactions.filter(pl.col("item_id").is_in(dataset.items["item_id"].to_list()))
     first, last = interactions["time"].min(), interactions["time"].max()
     return DataFacts(
         user_count=len(dataset.users),
         item_count=len(dataset.items),
         interaction_counts={name: len(part) for name, part in parts.items()},
-        pair_count=known.select("user_id", "item_id").n_unique(),
+        pair_count=dataset.histories(interactions).matrix(len(dataset.items)).nnz,
         duplicates_dropped=duplicates_dropped,
         repeated_count=len(interactions) - interactions.select("user_id", "item_id").n_unique(),
         first_time=first if isinstance(first, int) else None,
