@@ -15,7 +15,7 @@ OUT ?= recommendations.parquet
 DATA ?= data/public
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train serve score test test-slow check format protos lock bench bench-quality bench-training bench-memory image clean
+.PHONY: help demo train serve score test test-slow check format protos lock bench bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-15s %s\n' "$$target" "$$what"; done
@@ -67,6 +67,17 @@ bench-training: $(VENV)/installed $(PEERS)/installed ## measures a training step
 
 bench-memory: $(VENV)/installed ## measures the memory of training on a million and on ten million interactions
 	python benchmarks/memory.py
+
+bench-negatives: $(VENV)/installed ## compares what a target competes with, on public data sets (DATA=data/public)
+	python benchmarks/negatives.py --data $(DATA)
+
+bench-classic: $(VENV)/installed ## the classic model as it is often shown, and as Bascule trains it
+	bascule data generate --out data/generated
+	bascule data movielens --out data/movielens
+	python benchmarks/classic_model.py data/generated data/movielens
+
+bench-svd: $(VENV)/installed ## two towers beside factorisation: the figures of docs/two_towers_and_svd.md
+	python benchmarks/two_towers_and_svd.py
 
 image: ## builds the server's image
 	docker build --tag bascule .
