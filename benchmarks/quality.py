@@ -26,8 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bascule_training.config import TrainingConfig, load_config
-from bascule_training.evaluation import Evaluation, difference
+from bascule_training.evaluation import Evaluation, difference, over_seeds
 from bascule_training.fit import Epoch
+from bascule_training.groups import GroupFigures, by_knowledge, figures
 from bascule_training.train import train
 from bascule_training.trainer import Event, Stage
 
@@ -85,8 +86,8 @@ def main() -> None:
             continue
         seeds = run(config, max(arguments.seeds, *(target.seeds for target in TARGETS[name])), console)
         console.print(table(name, seeds))
-        figures = [figure for target in TARGETS[name] for figure in rows(target, seeds)]
-        write_figures("quality", figures, keep_others=True)
+        found = [figure for target in TARGETS[name] for figure in rows(target, seeds)]
+        write_figures("quality", found, keep_others=True)
 
 
 def run(config: TrainingConfig, seed_count: int, console: Console) -> Seeds:
@@ -121,16 +122,28 @@ def show(event: Event, console: Console) -> None:
 
 def rows(target: Target, seeds: Seeds) -> Iterator[Figure]:
     """The figures of one target, as they stand in the file."""
-    values = [model.summary[target.metric] for model in seeds.models]
-    yield Figure(target.label, statistics.mean(values), f"mean of {len(values)} seeds", target.floor, target.reach)
+    mean, deviation = over_seeds(seeds.models)[target.metric]
+    unit = f"mean of {len(seeds.models)} seeds, deviation {deviation:.4f}"
+    yield Figure(target.label, mean, unit, target.floor, target.reach)
     for baseline in seeds.baselines:
         ahead = difference(seeds.models, [baseline], target.metric)
         of = f"{target.label}: {baseline.name}"
         yield Figure(of, baseline.summary[target.metric], baseline.settings or "as it is")
         error = f"standard error {ahead.standard_error:.4f}"
         yield Figure(f"{target.label}: ahead of {baseline.name}", ahead.mean, error)
+    for group in apart(seeds):
+        of = f"{target.label}, apart: {group.name}"
+        yield Figure(of, group.means()[target.metric], f"{group.relevant_count} to find, seed 1")
     unit = "minutes a seed, the first with baselines"
     yield Figure(f"{target.label}: CPU minutes", statistics.median(seeds.cpu_minutes), unit)
+
+
+def apart(seeds: Seeds) -> list[GroupFigures]:
+    """What the main figures leave out where a protocol says so: cold items, and users with short histories."""
+    model = seeds.models[0]
+    if model.cases.rules.cold_items == "counted":
+        return []
+    return figures(model, [group for group in by_knowledge(model.cases) if group.name != "known items"])
 
 
 def table(name: str, seeds: Seeds) -> Table:
@@ -140,11 +153,8 @@ def table(name: str, seeds: Seeds) -> Table:
     for target in targets:
         shown.add_column(f"{target.metric}\nfloor {target.floor:g}, reach {target.reach:g}", justify="right")
         shown.add_column("model ahead by", justify="right")
-    values = [[model.summary[target.metric] for model in seeds.models] for target in targets]
-    deviations = [statistics.stdev(each) if len(each) > 1 else 0.0 for each in values]
-    means = [
-        f"{statistics.mean(each):.4f} ± {deviation:.4f}" for each, deviation in zip(values, deviations, strict=True)
-    ]
+    spreads = over_seeds(seeds.models)
+    means = [f"{spreads[target.metric].mean:.4f} ± {spreads[target.metric].deviation:.4f}" for target in targets]
     shown.add_row("[bold]model[/bold]", *(cell for mean in means for cell in (mean, "")))
     for baseline in seeds.baselines:
         line = []
@@ -152,6 +162,9 @@ def table(name: str, seeds: Seeds) -> Table:
             ahead = difference(seeds.models, [baseline], target.metric)
             line += [f"{baseline.summary[target.metric]:.4f}", f"{ahead.mean:+.4f} ± {ahead.standard_error:.4f}"]
         shown.add_row(f"{baseline.name} {baseline.settings}", *line)
+    for group in apart(seeds):
+        cells = [(f"{group.means()[target.metric]:.4f}", "") for target in targets]
+        shown.add_row(f"apart: {group.name}, {group.relevant_count:,}", *(cell for pair in cells for cell in pair))
     shown.caption = f"CPU minutes a seed: {', '.join(f'{minutes:.1f}' for minutes in seeds.cpu_minutes)}"
     return shown
 
