@@ -6,7 +6,7 @@ import pytest
 from bascule.v1.artifact_pb2 import Feature
 from bascule_server.encoder import FeaturesEncoder
 from bascule_training.config import FeatureConfig
-from bascule_training.features import UserFeatures, declare, feature_rows, history_feature
+from bascule_training.features import FeaturesByUser, declare, feature_rows, history_feature
 from bascule_training.tables import DataError
 
 TABLE = pl.DataFrame(
@@ -141,7 +141,7 @@ def test_rows_without_features_are_as_many_as_the_table_has() -> None:
 
 def test_the_features_of_a_user_are_those_of_their_row() -> None:
     names = ["country", "tags", "age", "is_member"]
-    features = UserFeatures(TABLE, names)
+    features = FeaturesByUser(TABLE, names)
     assert [features[user_id] for user_id in features] == feature_rows(TABLE, names)
     assert list(features) == ["a", "b", "c", "d"]
     assert "e" not in features

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bascule_training.cases import DEFAULT_RULES, Cases, cases_of
 from bascule_training.config import DataConfig, FeatureConfig
-from bascule_training.features import UserFeatures
+from bascule_training.features import FeaturesByUser
 from bascule_training.histories import Histories, of_users
 from bascule_training.protocol import EvaluationConfig
 from bascule_training.splits import Splits, split, without_rare_items
@@ -129,7 +129,7 @@ def cases(
     Raises:
         DataError: nobody turns to anything new.
     """
-    features = UserFeatures(dataset.users, query_features) if query_features else None
+    features = FeaturesByUser(dataset.users, query_features) if query_features else None
     try:
         return cases_of(known, asked, dataset.items["item_id"].to_list(), features, rules)
     except ValueError as error:

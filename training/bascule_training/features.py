@@ -87,7 +87,7 @@ def feature_rows(table: pl.DataFrame, names: Sequence[str]) -> list[dict[str, Fe
     ]
 
 
-class UserFeatures(Mapping[str, Mapping[str, FeatureValue]]):
+class FeaturesByUser(Mapping[str, Mapping[str, FeatureValue]]):
     """The values of features by user, made when they are asked for: a table is smaller than what a query holds."""
 
     def __init__(self, users: pl.DataFrame, names: Sequence[str]) -> None:
