@@ -164,7 +164,7 @@ def _proposed(config: TrainingConfig, trial: optuna.Trial | optuna.trial.FixedTr
     def between(name: str, low: float, high: float, *, log: bool = False) -> float:
         return trial.suggest_float(name, min(low, own[name]), max(high, own[name]), log=log)
 
-    def one_of(name: str, *choices: float | None) -> float | None:
+    def one_of(name: str, *choices: float | None) -> object:
         return trial.suggest_categorical(name, choices if own[name] in choices else (*choices, own[name]))
 
     tower = config.tower
