@@ -79,7 +79,11 @@ def main() -> None:
     growth = statistics.median(
         last / first for first, last in zip(by_size[CATALOGUES[0]], by_size[CATALOGUES[-1]], strict=True)
     )
-    times = {items: beside(ours[items], items, feeds[items], pythons, arguments.rounds) for items in CATALOGUES}
+    print(f"step time, {CATALOGUES[-1]:,} items by {CATALOGUES[0]:,}: {growth:.2f}", flush=True)
+    times = {}
+    for items in CATALOGUES:
+        times[items] = beside(ours[items], items, feeds[items], pythons, arguments.rounds)
+        print(f"{items:,} items: {said(times[items])}", flush=True)
     report(growth, times)
 
 
@@ -184,6 +188,12 @@ def other(command: Sequence[str]) -> Iterator[Measure | str]:
         finally:
             questions.close()
             process.wait(60)
+
+
+def said(ways: Mapping[str, list[float] | str]) -> str:
+    """The median step of each way in a line."""
+    told = ((way, each if isinstance(each, str) else f"{statistics.median(each):.3f} s") for way, each in ways.items())
+    return ", ".join(f"{way} {what}" for way, what in told)
 
 
 def report(growth: float, times: Mapping[int, Mapping[str, list[float] | str]]) -> None:

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Callable
 from functools import partial
 
@@ -91,3 +93,12 @@ def test_competitors_come_beside_every_query() -> None:
         assert batch.is_known.shape == (20, len(batch.rows))
         assert batch.log_q.shape == batch.rows.shape
         assert batch.target_log_q.shape == batch.targets.shape
+
+
+def test_nothing_keeps_the_log_when_an_epoch_is_over() -> None:
+    feed = packed()
+    make = weakref.ref(feed.make)
+    assert len(list(feed.epoch(0))) == feed.batch_count
+    del feed
+    gc.collect()
+    assert make() is None

@@ -67,6 +67,8 @@ class Cases:
     def counted(self) -> "Cases":
         """The cases that the main figures are about, with nothing else to find."""
         is_counted = self.is_counted()
+        if is_counted.all():
+            return self
         counts = np.add.reduceat(is_counted, self.relevant.offsets[:-1], dtype=np.int64)
         kept = np.flatnonzero(counts)
         return replace(

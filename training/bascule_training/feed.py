@@ -31,8 +31,13 @@ class Feed:
         """The batches of one epoch, made in a thread of their own while the trainer works."""
         first = next(self._batches(number))
         signature = StepTensors(*(tf.TensorSpec(array.shape, array.dtype) for array in first))
-        batches = tf.data.Dataset.from_generator(lambda: self._batches(number), output_signature=signature)
-        return iter(batches.prefetch(_BATCHES_AHEAD))
+        # TensorFlow never lets go of the function that it is given, and with it would keep the log.
+        source = [self]
+        batches = tf.data.Dataset.from_generator(lambda: source[0]._batches(number), output_signature=signature)
+        try:
+            yield from batches.prefetch(_BATCHES_AHEAD)
+        finally:
+            source.clear()
 
     def _batches(self, number: int) -> Iterator[StepTensors]:
         random = np.random.default_rng([self.seed, number])
