@@ -2,8 +2,8 @@
 
 Part of ``two_towers_and_svd.py``. The log is that of ``bascule data generate``, in which age and country of a user, and
 genres, year and price of an item hint at a taste. A fifth of the users and a tenth of the items are new: no model sees
-any interaction of theirs. Each of three groups asks for what the others do not: new users for known items, known users
-for new items, and new users for new items; the whole catalogue is ranked each time.
+any interaction of theirs. New users are asked about known items, and known and new users about new ones. New items are
+ranked among all items, and among themselves, as on a shelf of what has just come in.
 """
 
 import tempfile
@@ -13,20 +13,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from fitted_towers import Quality, fitted, judged, of_towers, read, rows_of_block
+from fitted_towers import Quality, fitted, judged, of_towers, rows_of_block
+from numpy.typing import NDArray
 
 from bascule_training.baselines.popularity import Popularity
 from bascule_training.cases import Cases
 from bascule_training.config import TrainingConfig
 from bascule_training.dataset import cases
 from bascule_training.generate import generate
-from bascule_training.prepared import Prepared
+from bascule_training.prepared import Prepared, prepare
 
 USERS, ITEMS, INTERACTIONS = 1_000, 300, 25_000
 SEEDS = (1, 2, 3)
 COMPONENTS = 32
 EPOCHS = 20
-GROUPS = ("new users, known items", "known users, new items", "new users, new items")
+KNOWN_ITEMS = "new users, known items"
+NEW_ITEMS = ("known users, new items", "new users, new items")
+AMONG_NEW = " among the new"
 
 QUERY_FEATURES = [{"name": "age", "kind": "bucketed"}, {"name": "country", "kind": "categorical"}]
 ITEM_FEATURES = [
@@ -47,7 +50,9 @@ class Model(NamedTuple):
 MODELS = {
     "two towers, features": Model({"kind": "features", "dimension": COMPONENTS - 1}, {}),
     "two towers, history and features": Model({"kind": "history_bag", "dimension": COMPONENTS - 1}, {}),
-    "the same, ids never hidden": Model({"kind": "history_bag", "dimension": COMPONENTS - 1}, {"id_dropout": 0.0}),
+    "the same, ids hidden half the time": Model(
+        {"kind": "history_bag", "dimension": COMPONENTS - 1}, {"id_dropout": 0.5}
+    ),
     "PureSVD": Model({"kind": "svd", "dimension": COMPONENTS}, {}),
     "iALS": Model({"kind": "ials", "dimension": COMPONENTS}, {}),
     "spectral": Model({"kind": "spectral", "dimension": COMPONENTS}, {}),
@@ -78,7 +83,7 @@ def parted(interactions: pl.DataFrame, seed: int) -> Parts:
     new_items = items.sample(fraction=0.1, seed=int(random.integers(2**31)))
     is_user, is_item = pl.col("user_id").is_in(new_users.to_list()), pl.col("item_id").is_in(new_items.to_list())
     asked = (is_user & ~is_item, ~is_user & is_item, is_user & is_item)
-    groups = {name: interactions.filter(each) for name, each in zip(GROUPS, asked, strict=True)}
+    groups = {name: interactions.filter(each) for name, each in zip((KNOWN_ITEMS, *NEW_ITEMS), asked, strict=True)}
     return Parts(interactions.filter(~is_user & ~is_item), groups)
 
 
@@ -97,11 +102,12 @@ def found(seed: int) -> Iterator[Found]:
             reads_history = tower["kind"] != "features"
             if reads_history not in prepared:
                 config = _config(folder, seed, tower)
-                prepared[reads_history] = config, read(config)
+                prepared[reads_history] = config, prepare(config)
             config, ready = prepared[reads_history]
             towers = fitted(config, ready, tower, **item)
-            for group, asked in parts.groups.items():
-                yield Found(model, group, of_towers(towers, ready, _cases(ready, asked)))
+            for asked in _asked(ready, parts):
+                quality = of_towers(towers, ready, asked.cases, asked.candidates)
+                yield Found(model, asked.group, quality)
         yield from _without_model(next(iter(prepared.values()))[1], parts, seed)
 
 
@@ -124,17 +130,30 @@ def _config(folder: Path, seed: int, tower: Mapping[str, Any]) -> TrainingConfig
     )
 
 
-def _cases(prepared: Prepared, asked: pl.DataFrame) -> Cases:
+class _Asked(NamedTuple):
+    group: str
+    cases: Cases
+    candidates: NDArray[np.bool_]
+    """bool [items], what is ranked."""
+
+
+def _asked(prepared: Prepared, parts: Parts) -> Iterator[_Asked]:
     names = tuple(feature["name"] for feature in QUERY_FEATURES)
-    return cases(prepared.dataset, prepared.dataset.before_test(), asked, names)
+    dataset = prepared.dataset
+    is_new = ~dataset.has_items(dataset.before_test())
+    for group, asked in parts.groups.items():
+        who = cases(dataset, dataset.before_test(), asked, names)
+        yield _Asked(group, who, np.ones_like(is_new))
+        if group in NEW_ITEMS:
+            yield _Asked(group + AMONG_NEW, who, is_new)
 
 
 def _without_model(prepared: Prepared, parts: Parts, seed: int) -> Iterator[Found]:
     dataset, random = prepared.dataset, np.random.default_rng([seed, 5])
     counts = Popularity.fit(dataset.histories(dataset.splits.train), len(dataset.items)).counts
-    for group, asked in parts.groups.items():
-        who = _cases(prepared, asked)
-        popular = np.tile(counts, (len(who), 1))
-        yield Found(POPULARITY, group, judged(rows_of_block(popular), prepared, who))
-        drawn = random.random((len(who), len(counts)))
-        yield Found(CHANCE, group, judged(rows_of_block(drawn), prepared, who))
+    for asked in _asked(prepared, parts):
+        popular = np.tile(counts, (len(asked.cases), 1))
+        drawn = random.random((len(asked.cases), len(counts)))
+        for name, scores in ((POPULARITY, popular), (CHANCE, drawn)):
+            quality = judged(rows_of_block(scores), prepared, asked.cases, asked.candidates)
+            yield Found(name, asked.group, quality)

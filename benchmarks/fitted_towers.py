@@ -1,4 +1,4 @@
-"""Fits towers to data that was read once, as ``bascule train`` does, and says how well they rank; no artifact is made."""
+"""Fits towers to data that was read once, as ``bascule train`` does without an artifact, and says how they rank."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from bascule_training.config import TrainingConfig
 from bascule_training.evaluation import BATCH_SIZE, Cases
 from bascule_training.fit import Validation
 from bascule_training.metrics import Ranks, ndcg, recall
-from bascule_training.prepared import Prepared, prepare
+from bascule_training.prepared import Prepared
 from bascule_training.trainer import Trainer
 from bascule_training.two_towers import TwoTowers
 
@@ -31,11 +31,6 @@ Scores = Callable[[int], NDArray[np.float32]]
 """From the number of the first case of a block to the scores of all items, float32 [cases of the block, items]."""
 
 
-def read(config: TrainingConfig) -> Prepared:
-    """Reads the data of a configuration, once for all towers that read the same."""
-    return prepare(config)
-
-
 def fitted(config: TrainingConfig, prepared: Prepared, tower: Mapping[str, Any], **item: float) -> TwoTowers:
     """Fits a tower, its settings or its best epoch chosen on validation.
 
@@ -51,19 +46,38 @@ def fitted(config: TrainingConfig, prepared: Prepared, tower: Mapping[str, Any],
         return Trainer(changed, prepared, Path(folder), resume=False, observe=lambda _: None).fit().model
 
 
-def of_towers(model: TwoTowers, prepared: Prepared, cases: Cases) -> Quality:
-    """How well a model ranks the whole catalogue for the cases."""
+def of_towers(
+    model: TwoTowers, prepared: Prepared, cases: Cases, candidates: NDArray[np.bool_] | None = None
+) -> Quality:
+    """How well a model ranks; see ``judged``."""
     asked = Validation(cases, prepared.encoder)
     items, tower = model.item_vectors().T, model.query_tower()
-    return judged(lambda start: tower.vectors(prepared.encoder.encode(asked.subjects(start))) @ items, prepared, cases)
+
+    def scores(start: int) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = tower.vectors(prepared.encoder.encode(asked.subjects(start))) @ items
+        return found
+
+    return judged(scores, prepared, cases, candidates)
 
 
-def judged(scores: Scores, prepared: Prepared, cases: Cases) -> Quality:
-    """How well scores rank the whole catalogue for the cases, less each one's history."""
+def judged(scores: Scores, prepared: Prepared, cases: Cases, candidates: NDArray[np.bool_] | None = None) -> Quality:
+    """How well scores rank for the cases, each one's history left out; equal scores count against them.
+
+    Args:
+        scores: of blocks of cases.
+        prepared: the data.
+        cases: who is asked.
+        candidates: bool [items], what is ranked; None: the whole catalogue.
+    """
     asked = Validation(cases, prepared.encoder)
-    starts = range(0, len(cases), BATCH_SIZE)
-    ranks = Ranks.joined([asked.ranks(scores(start), start) for start in starts])
-    return Quality(float(ndcg(ranks, CUTOFF).mean()), float(recall(ranks, CUTOFF).mean()))
+    ranks = []
+    for start in range(0, len(cases), BATCH_SIZE):
+        block = scores(start)
+        if candidates is not None:
+            block = np.where(candidates, block, -np.inf).astype(np.float32)
+        ranks.append(asked.ranks(block, start))
+    joined = Ranks.joined(ranks)
+    return Quality(float(ndcg(joined, CUTOFF).mean()), float(recall(joined, CUTOFF).mean()))
 
 
 def rows_of_block(matrix: NDArray[np.floating[Any]]) -> Scores:

@@ -1,10 +1,10 @@
 """Generated logs whose tastes are known: linear ones, narrow ones, and such as two features decide together.
 
 A user has ``HAD`` items, drawn one after the other from the user's chances, none twice, in no order; the last ones are
-validation and test. What the chances are is said of each log.
+validation or test, of ``ASKED`` users each. What the chances are is said of each log.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +14,27 @@ from numpy.typing import NDArray
 from bascule_training.config import DataConfig
 from bascule_training.splits import Given
 
-USERS = 1_000
-ITEMS = 200
+USERS = 2_000
+ITEMS = 400
 HAD = 24
 HELD_OUT = 4
 """Of a user's items so many are validation, and as many test."""
+
+ASKED = 500
+"""How many users are asked in validation, and how many others in the test."""
 
 GENRES = 8
 NARROWNESS = 30.0
 """The concentration of a taste on the sphere: 15 degrees from its middle the chance is 1/e of that in the middle."""
 
 ZIPF = 0.8
-KINDS = 4
+KINDS = 2
 """How many values either feature has, and how many kinds of items there are."""
 
 OWN_KIND = 0.9
 """How often an item is of the kind that a user's features decide."""
 
+NO_FEATURES = np.zeros((2, USERS), np.int64)
 Numbers = NDArray[np.float64]
 
 
@@ -90,50 +94,45 @@ def narrow(seed: int) -> Tastes:
 
 
 def together(seed: int) -> Tastes:
-    """Features a and b of the users decide together: a user likes items of the kind (a + b) mod ``KINDS``.
+    """Features a and b of the users, each 0 or 1, decide together: a user likes items of the kind a XOR b.
 
-    This is a Latin square: a alone says nothing of what a user likes, nor does b. A quarter of the users is validation
-    or test; of them only the features are known.
+    a alone says nothing of what a user likes, nor does b. Within a kind the chances follow Zipf's law. Of the users in
+    validation and test only the features are known.
     """
     random = np.random.default_rng([seed, 3])
     a, b = random.integers(0, KINDS, (2, USERS))
-    kinds = np.arange(ITEMS) % KINDS
+    kinds = random.permutation(ITEMS) % KINDS
     is_own = kinds == ((a + b) % KINDS)[:, None]
-    chances = np.where(is_own, OWN_KIND, (1.0 - OWN_KIND) / (KINDS - 1)) * (KINDS / ITEMS)
-    drawn = _drawn("together", chances, random, a, b)
-    part = pl.col("user_id").str.slice(1).cast(pl.Int64) % 8  # users stand in no order that tells anything
-    log = pl.concat([drawn.train, drawn.validation, drawn.test]).sort("time", maintain_order=True)
-    return Tastes(drawn.name, log.filter(part < 6), log.filter(part == 6), log.filter(part == 7), drawn.users, chances)
+    chances = np.where(is_own, OWN_KIND, 1.0 - OWN_KIND) * np.arange(1, ITEMS + 1) ** -ZIPF
+    chances /= chances.sum(axis=1, keepdims=True)
+    drawn = _drawn("together", chances, random, np.stack([a, b]))
+    asked = pl.concat([drawn.validation, drawn.test])["user_id"].unique()
+    return replace(drawn, train=drawn.train.filter(~pl.col("user_id").is_in(asked.to_list())))
 
 
 def _drawn(
-    name: str,
-    chances: Numbers,
-    random: np.random.Generator,
-    a: NDArray[np.int64] | None = None,
-    b: NDArray[np.int64] | None = None,
+    name: str, chances: Numbers, random: np.random.Generator, features: NDArray[np.int64] = NO_FEATURES
 ) -> Tastes:
     # The largest sums of logarithms and Gumbel noise are a draw without replacement (Kool and others, Stochastic beams
     # and where to find them, 2019).
     keys = np.log(chances) + random.gumbel(size=chances.shape)
     had = random.permuted(np.argpartition(-keys, HAD, axis=1)[:, :HAD], axis=1)
-    ends = (HAD - 2 * HELD_OUT, HAD - HELD_OUT)
-    first, second, third = np.split(had, ends, axis=1)
-    nothing = np.zeros(USERS, np.int64)
-    numbers = pl.DataFrame(
-        {"user": np.arange(USERS), "a": nothing if a is None else a, "b": nothing if b is None else b}
-    )
+    first, last = np.split(had, [HAD - HELD_OUT], axis=1)
+    everyone = np.arange(USERS)  # in no order that tells anything
+    for_validation, for_test = everyone[:ASKED], everyone[ASKED : 2 * ASKED]
+    train = pl.concat([_log(everyone, first, 0), _log(everyone[2 * ASKED :], last[2 * ASKED :], HAD)])
+    validation, test = (_log(users, last[users], HAD) for users in (for_validation, for_test))
+    numbers = pl.DataFrame({"user": everyone, "a": features[0], "b": features[1]})
     users = numbers.select(
-        user_id=pl.format("u{}", pl.col("user")), a=pl.format("a{}", pl.col("a")), b=pl.format("b{}", pl.col("b"))
+        pl.format("u{}", pl.col("user")).alias("user_id"), *(pl.col(each).cast(pl.String) for each in "ab")
     )
-    return Tastes(name, _log(first, 0), _log(second, ends[0]), _log(third, ends[1]), users, chances)
+    return Tastes(name, train, validation, test, users, chances)
 
 
-def _log(had: NDArray[np.int64], start: int) -> pl.DataFrame:
+def _log(users: NDArray[np.int64], had: NDArray[np.int64], start: int) -> pl.DataFrame:
     """A row for each of the items [users, count]; the times count from ``start``."""
-    users = np.repeat(np.arange(len(had)), had.shape[1])
     times = np.tile(np.arange(start, start + had.shape[1]), len(had))
-    return pl.DataFrame({"user": users, "item": had.ravel(), "time": times}).select(
+    return pl.DataFrame({"user": np.repeat(users, had.shape[1]), "item": had.ravel(), "time": times}).select(
         user_id=pl.format("u{}", pl.col("user")), item_id=pl.format("i{}", pl.col("item")), time=pl.col("time")
     )
 

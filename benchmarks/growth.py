@@ -116,7 +116,7 @@ def _ease_most() -> int:
 
 
 def generated(interaction_count: int, item_count: int, seed: int = 1) -> Histories:
-    """Users with ``LENGTH`` interactions each, none with an item twice; a few have less, where chance repeats itself."""
+    """Users with ``LENGTH`` interactions each, none with an item twice; some have less, where chance repeats itself."""
     random = np.random.default_rng(seed)
     user_count, size = interaction_count // LENGTH, item_count // TASTES
     tastes = np.where(

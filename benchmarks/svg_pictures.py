@@ -101,11 +101,8 @@ def intervals_picture(title: str, panels: Sequence[tuple[str, IntervalChart]], s
             drawn += [_rule(x, top, x, top + height, GRID), _text(x, top + height + 18, tick.text, anchor="middle")]
         for place, row in enumerate(chart.rows):
             y, colour = top + _ROW * (place + 0.5), styles[row.colour].colour
-            drawn += [
-                f'<line x1="{box.x(row.low)}" x2="{box.x(row.high)}" y1="{y}" y2="{y}" stroke="{colour}" '
-                'stroke-width="3" stroke-opacity="0.45"/>',
-                f'<circle cx="{box.x(row.place)}" cy="{y}" r="5" fill="{colour}"><title>{escape(row.text)}</title></circle>',
-            ]
+            drawn.append(_rule(box.x(row.low), y, box.x(row.high), y, colour, 3))
+            drawn.append(_dot(box.x(row.place), y, 5, colour, f"{row.name}: {row.text}"))
     return _picture(title, top + height + _BELOW - 8, drawn)
 
 
@@ -117,10 +114,7 @@ def _legend(names: Sequence[str], styles: Mapping[str, Style]) -> tuple[list[str
         if x + wide > WIDTH - _MARGIN + 22:
             x, y = float(_MARGIN), y + 22
         style = styles[name]
-        drawn.append(
-            f'<line x1="{x}" x2="{x + 26}" y1="{y}" y2="{y}" stroke="{style.colour}" stroke-width="{style.width + 0.5}"'
-            f' stroke-dasharray="{style.dashes}"/>'
-        )
+        drawn.append(_rule(x, y, x + 26, y, style.colour, style.width, style.dashes))
         drawn.append(_text(x + 34, y + 4, name, size=13, colour=INK))
         x += wide
     return drawn, int(y - _MARGIN) + 12
@@ -145,22 +139,13 @@ def _axes(panel: Panel, box: _Box) -> list[str]:
 def _line(line: Line, styles: Mapping[str, Style], box: _Box) -> list[str]:
     style = styles[line.colour]
     points = " ".join(f"{box.x(dot.x)},{box.y(dot.y)}" for dot in line.dots)
-    drawn = [
-        f'<polyline points="{points}" fill="none" stroke="{style.colour}" stroke-width="{style.width}" '
-        f'stroke-linejoin="round" stroke-dasharray="{style.dashes}"/>'
+    attributes = f'fill="none" stroke-linejoin="round" stroke="{style.colour}" stroke-width="{style.width}"'
+    drawn = [f'<polyline points="{points}" {attributes} stroke-dasharray="{style.dashes or "none"}"/>']
+    drawn += [
+        _rule(box.x(bar.x), box.y(bar.top), box.x(bar.x), box.y(bar.bottom), style.colour, 1.5) for bar in line.bars
     ]
-    for bar in line.bars:
-        x = box.x(bar.x)
-        drawn.append(
-            f'<line x1="{x}" x2="{x}" y1="{box.y(bar.top)}" y2="{box.y(bar.bottom)}" stroke="{style.colour}" '
-            'stroke-width="1.5"/>'
-        )
     if style.has_dots:
-        drawn += [
-            f'<circle cx="{box.x(dot.x)}" cy="{box.y(dot.y)}" r="3.6" fill="{style.colour}" stroke="{PAPER}">'
-            f"<title>{escape(dot.tip)}</title></circle>"
-            for dot in line.dots
-        ]
+        drawn += [_dot(box.x(dot.x), box.y(dot.y), 3.6, style.colour, dot.tip) for dot in line.dots]
     return drawn
 
 
@@ -173,18 +158,24 @@ def _text(
     )
 
 
-def _rule(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
-    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{colour}"/>'
+def _rule(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1.0, dashes: str = "") -> str:
+    attributes = f'stroke="{colour}" stroke-width="{width:g}" stroke-dasharray="{dashes or "none"}"'
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {attributes}/>'
+
+
+def _dot(x: float, y: float, radius: float, colour: str, tip: str) -> str:
+    attributes = f'r="{radius:g}" fill="{colour}" stroke="{PAPER}"'
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" {attributes}><title>{escape(tip)}</title></circle>'
 
 
 def _picture(title: str, height: float, drawn: Sequence[str]) -> str:
-    size = f"{WIDTH} {height:.0f}"
+    size = f'width="{WIDTH}" height="{height:.0f}"'
+    attributes = f'{size} viewBox="0 0 {WIDTH} {height:.0f}" role="img" font-family="{FONT}"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" width="{WIDTH}" height="{height:.0f}" '
-            f'role="img" font-family="{FONT}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {attributes}>',
             f"<title>{escape(title)}</title>",
-            f'<rect width="{WIDTH}" height="{height:.0f}" rx="8" fill="{PAPER}"/>',
+            f'<rect {size} rx="8" fill="{PAPER}"/>',
             *drawn,
             "</svg>",
             "",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from features_alone import CHANCE, GROUPS, MODELS
+from features_alone import AMONG_NEW, CHANCE, KNOWN_ITEMS, MODELS, NEW_ITEMS
 from features_alone import POPULARITY as MOST_POPULAR
 from figures import OUT
 from fitted_towers import CUTOFF
@@ -88,7 +88,7 @@ def _over_components(log: str, model: str, values: Values) -> Series:
 def features_picture(values: Values) -> str:
     """Recall@10 of each model, a panel for each group."""
     panels = []
-    for group in GROUPS:
+    for group in (KNOWN_ITEMS, *(each + AMONG_NEW for each in NEW_ITEMS)):
         estimates = []
         for model in (*MODELS, MOST_POPULAR, CHANCE):
             figure = f"features, {group}, {model}, recall@{CUTOFF}"
