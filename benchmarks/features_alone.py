@@ -24,7 +24,6 @@ from bascule_training.generate import generate
 from bascule_training.prepared import Prepared, prepare
 
 USERS, ITEMS, INTERACTIONS = 1_000, 300, 25_000
-SEEDS = (1, 2, 3)
 COMPONENTS = 32
 EPOCHS = 20
 KNOWN_ITEMS = "new users, known items"

@@ -19,10 +19,9 @@ from bascule_training.prepared import Prepared, prepare
 from bascule_training.singular import strongest
 
 COMPONENTS = (4, 8, 16, 32)
-SEEDS = (1, 2, 3)
 DROPOUT = 0.1
-EPOCHS = {"linear": 25, "narrow": 25, "together": 60}
-"""All are trained, and the best on validation is taken: what two features decide together is learned late."""
+PATIENCE = {"together": 40}
+"""Where it is not the default: what two features decide together is learned late."""
 
 TRUTH, TRUTH_CUT, POPULARITY = "the chances themselves", "the chances, cut to the rank", "popularity"
 HISTORY_LENGTH = 20
@@ -86,7 +85,7 @@ def _config(data: DataConfig, name: str, seed: int, tower: Tower) -> TrainingCon
             "data": data.model_dump(),
             "query": QueryConfig(history_length=HISTORY_LENGTH, features=features).model_dump(),
             "tower": tower,
-            "fit": FitConfig(epochs=EPOCHS[name], patience=EPOCHS[name], refit=False).model_dump(),
+            "fit": FitConfig(patience=PATIENCE.get(name, FitConfig().patience), refit=False).model_dump(),
         }
     )
 

@@ -7,8 +7,10 @@
 
 import json
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from features_alone import AMONG_NEW, CHANCE, KNOWN_ITEMS, MODELS, NEW_ITEMS
@@ -49,13 +51,36 @@ Values = Mapping[str, float]
 """By the names of the figures."""
 
 
+class Spread(NamedTuple):
+    """Of a figure over the seeds."""
+
+    mean: float
+    deviation: float
+    """The standard deviation; 0 of one seed."""
+
+
+def read_values() -> Values:
+    """All that the file has."""
+    found = json.loads((OUT / f"{NAME}.json").read_text(encoding="utf-8"))
+    return {each["figure"]: each["value"] for each in found}
+
+
+def over_seeds(values: Values, of: str, metric: str) -> Spread:
+    """Over all seeds that there are."""
+    found = [
+        value
+        for figure, value in values.items()
+        if figure.startswith(f"{of}, seed ") and figure.endswith(f", {metric}")
+    ]
+    return Spread(statistics.mean(found), statistics.stdev(found) if len(found) > 1 else 0.0)
+
+
 def main() -> None:
     """Draws what there are figures of."""
-    found = json.loads((OUT / f"{NAME}.json").read_text(encoding="utf-8"))
-    values = {each["figure"]: each["value"] for each in found}
+    values = read_values()
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for name, (part, draw) in DRAWN.items():
-        if any(figure.startswith(f"{part}, ") for figure in values):
+    for name, (parts, draw) in DRAWN.items():
+        if all(any(figure.startswith(f"{part}, ") for figure in values) for part in parts):
             (PICTURES / f"{name}.svg").write_text(draw(values), encoding="utf-8")
 
 
@@ -77,9 +102,8 @@ def tastes_picture(values: Values) -> str:
 
 def _over_components(log: str, model: str, values: Values) -> Series:
     flat = model in (TRUTH, POPULARITY)
-    figures = [f"{log}, {model}, {0 if flat else components} components, ndcg@{CUTOFF}" for components in COMPONENTS]
-    means = np.array([values[figure] for figure in figures])
-    deviations = np.array([values[f"{figure}, deviation"] for figure in figures])
+    figures = [f"{log}, {model}, {0 if flat else components} components" for components in COMPONENTS]
+    means, deviations = np.array([over_seeds(values, figure, f"ndcg@{CUTOFF}") for figure in figures]).T
     if flat or model == TRUTH_CUT:
         return Series(model, model, means)
     return Series(model, model, means, means - deviations, means + deviations)
@@ -91,8 +115,7 @@ def features_picture(values: Values) -> str:
     for group in (KNOWN_ITEMS, *(each + AMONG_NEW for each in NEW_ITEMS)):
         estimates = []
         for model in (*MODELS, MOST_POPULAR, CHANCE):
-            figure = f"features, {group}, {model}, recall@{CUTOFF}"
-            mean, deviation = values[figure], values[f"{figure}, deviation"]
+            mean, deviation = over_seeds(values, f"features, {group}, {model}", f"recall@{CUTOFF}")
             colour = "two towers" if "two towers" in model or model.startswith("the same") else model
             estimates.append(Estimate(model, colour, mean, max(0.0, mean - deviation), mean + deviation))
         panels.append((group, interval_chart(estimates)))
@@ -132,12 +155,12 @@ def _decades(low: float, high: float) -> Scale:
     return Scale(scale.low, scale.high, ticks, is_log=True)
 
 
-DRAWN: Mapping[str, tuple[str, Callable[[Values], str]]] = {
-    "known_tastes": ("together", tastes_picture),
-    "features_alone": ("features", features_picture),
-    "growth": ("growth", growth_picture),
+DRAWN: Mapping[str, tuple[Sequence[str], Callable[[Values], str]]] = {
+    "known_tastes": (list(LOGS), tastes_picture),
+    "features_alone": (["features"], features_picture),
+    "growth": (["growth"], growth_picture),
 }
-"""By the name of the file: the part whose figures it shows, and what draws it."""
+"""By the name of the file: the parts whose figures it shows, and what draws it."""
 
 
 if __name__ == "__main__":
