@@ -20,8 +20,8 @@ from bascule_training.singular import strongest
 
 COMPONENTS = (4, 8, 16, 32)
 DROPOUT = 0.1
-PATIENCE = {"together": 40}
-"""Where it is not the default: what two features decide together is learned late."""
+PATIENCE = {"narrow": 40, "together": 40}
+"""Where it is not the default: these tastes are learned late."""
 
 TRUTH, TRUTH_CUT, POPULARITY = "the chances themselves", "the chances, cut to the rank", "popularity"
 HISTORY_LENGTH = 20

@@ -130,7 +130,7 @@ def growth_picture(values: Values) -> str:
     panels = []
     for what, title, unit in (("CPU", "time of one fit", "CPU seconds"), ("peak", "peak of the memory", "MiB")):
         series = []
-        for way in reversed(WAYS):
+        for way in reversed(list(WAYS)):
             figures = [f"growth, {size} interactions, {way}, {what}" for size in sizes]
             series.append(Series(way, way, np.array([values[figure] for figure in figures if figure in values])))
         low, high = (limit(float(each.values[end]) for each in series) for limit, end in ((min, 0), (max, -1)))
