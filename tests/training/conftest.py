@@ -17,7 +17,8 @@ def ring() -> Callable[..., "Run"]:
 
     12 items stand in a ring, each with its side of it for a feature. 96 users walk it from four steps, beginning all
     around it; each is to go on to the item after: the order tells everything, and popularity nothing. The tower is a
-    causal transformer; ``negatives`` that are not ``full`` are sampled, and corrected by logQ.
+    causal transformer; ``negatives`` that are not ``full`` are sampled, and corrected by logQ. Behind the ring the
+    catalogue has ``unseen`` items that nobody had.
     """
     from functools import partial
 
@@ -48,26 +49,27 @@ def ring() -> Callable[..., "Run"]:
         {"user_id": user_ids, "item_id": [str((number + steps) % item_count) for number in range(user_count)]}
     )
     query_features = [history_feature(steps)]
-    inputs = Inputs(
-        query_features=query_features,
-        item_features=[Feature(name="side", categorical=CategoricalFeature(size=2))],
-        users={},
-        items={"side": np.arange(item_count, dtype=np.int32) // (item_count // 2) + 1},
-        is_trained=np.ones(item_count, np.bool_),
-    )
     histories = of_users(known, user_ids, {item_id: row for row, item_id in enumerate(item_ids)})
 
     def loss(positive: "tf.Tensor", candidates: "tf.Tensor", step: "StepTensors") -> "tf.Tensor":
         of_step = (step.log_q, step.target_log_q, step.is_known, step.weights)
         return sampled_softmax_loss(positive, candidates, *of_step)
 
-    def make(folder: Path, *, seed: int = 1, **fields: object) -> Run:
+    def make(folder: Path, *, seed: int = 1, unseen: int = 0, **fields: object) -> Run:
+        rows_of_catalogue = np.arange(item_count + unseen, dtype=np.int32)
+        inputs = Inputs(
+            query_features=query_features,
+            item_features=[Feature(name="side", categorical=CategoricalFeature(size=2))],
+            users={},
+            items={"side": rows_of_catalogue // (item_count // 2) % 2 + 1},
+            is_trained=rows_of_catalogue < item_count,
+        )
         config = FitConfig.model_validate({"negatives": "full", "negative_count": 64, **fields})
         tower = HistoryTransformer(dimension=16, dropout=0.05)
         is_full = config.negatives == "full"
         sampler = CompetitorSampler(
             histories,
-            item_count,
+            item_count + unseen,
             in_batch=config.negatives != "uniform",
             uniform_count=0 if config.negatives == "in_batch" else config.negative_count,
             masks=config.masks or tower.default_masks,

@@ -108,3 +108,12 @@ def test_new_items_are_placed_by_their_features(learned: tuple[TwoTowers, list[f
     np.testing.assert_allclose(np.linalg.norm(vectors[:, :16], axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(vectors[0], vectors[2], atol=1e-6)
     assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("negatives", ["full", *SAMPLED])
+def test_items_that_training_does_not_see_are_no_negatives(ring: Make, negatives: str) -> None:
+    run = ring(Path(), unseen=2, negatives=negatives)
+    losses(run)
+    biases = run.model.item_vectors()[:, 16]
+    assert np.abs(biases[:12]).min() > 0
+    assert biases[12:].tolist() == [0, 0]

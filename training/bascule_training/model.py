@@ -30,7 +30,8 @@ class Inputs:
     items: Mapping[str, NDArray[Any]]
     """Tensors [items, ...] of the item features, in the order of the catalogue."""
     is_trained: NDArray[np.bool_]
-    """bool [items], whether training sees the item; the others are placed by their features alone."""
+    """bool [items], whether training sees the item; the others are placed by their features alone. Where there are item
+    features these compete with no target: always wrong, they would sink below all others."""
 
 
 NO_CANDIDATE = -1e9
@@ -203,6 +204,8 @@ class TwoTowerModel:
         logits += self.items.biases(self._codes)
         if not (self._positions_are_queries or self._history_competes):
             logits = tf.where(_read_items(tensors.codes, len(self._codes)), NO_CANDIDATE, logits)
+        if self._item_tensors:
+            logits = tf.where(self._codes == 0, NO_CANDIDATE, logits)
         return softmax_loss(logits, tensors.targets, tensors.weights)
 
     def _sampled_loss(self, tensors: StepTensors, loss: Loss) -> tf.Tensor:
@@ -211,6 +214,8 @@ class TwoTowerModel:
         positive = tf.einsum("qd,qtd->qt", queries, unit(self._some_items(tensors.targets)))
         negative = tf.matmul(queries, unit(self._some_items(tensors.rows)), transpose_b=True)
         temperature = self._temperature()
+        if self._item_tensors:
+            tensors = tensors._replace(is_known=tensors.is_known | (tf.gather(self._codes, tensors.rows) == 0))
         return loss(
             positive / temperature + self._biases(tensors.targets),
             negative / temperature + self._biases(tensors.rows),
