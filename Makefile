@@ -33,7 +33,7 @@ score: $(VENV)/installed ## scores a file of users through a server's stream (US
 	bascule score $(USERS) --out $(OUT) --server $(LISTEN)
 
 test: check ## checks everything and runs the tests
-	pytest -m "not slow"
+	pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/installed ## runs the tests that take long
 	pytest -m slow
