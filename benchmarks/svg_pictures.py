@@ -81,12 +81,13 @@ def intervals_picture(title: str, panels: Sequence[tuple[str, IntervalChart]], s
 
     Args:
         title: what the picture shows, for those who cannot see it.
-        panels: the title of each and its estimates, all of the same names in the same order.
+        panels: the title of each, in two lines where it has a comma, and its estimates, all of the same names in the
+            same order.
         styles: by the colour of the estimates.
     """
     names = [row.name for row in panels[0][1].rows]
     left = _MARGIN + _LETTER * max(map(len, names)) + 10
-    top, gap = _MARGIN + 26, 22
+    top, gap = _MARGIN + 34, 34
     height = _ROW * len(names)
     share = (WIDTH - _MARGIN - left) / len(panels)
     drawn = [
@@ -95,7 +96,8 @@ def intervals_picture(title: str, panels: Sequence[tuple[str, IntervalChart]], s
     ]
     for number, (name, chart) in enumerate(panels):
         box = _Box(left + number * share, top, share - gap, height)
-        drawn.append(_text(box.left, top - 12, name, size=13, weight=600, colour=INK))
+        for line, words in enumerate(reversed(name.split(", ", 1))):
+            drawn.append(_text(box.left, top - 12 - 16 * line, words, size=13, weight=600, colour=INK))
         for tick in chart.scale.ticks:
             x = box.x(tick.place)
             drawn += [_rule(x, top, x, top + height, GRID), _text(x, top + height + 18, tick.text, anchor="middle")]

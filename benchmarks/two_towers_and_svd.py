@@ -11,7 +11,7 @@ of its own. About 20 minutes on two idle cores.
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -38,16 +38,21 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console(width=140)
     for part in arguments.only:
-        if part == "growth":
-            write_figures(NAME, growth(console), keep_others=True)
-            continue
-        for seed in arguments.seeds:
-            found = features(seed, console) if part == "features" else tastes(part, seed, console)
+        for found in measured(part, arguments.seeds, console):
             write_figures(NAME, found, keep_others=True)
     values = read_values()
     for part in arguments.only:
         console.print(growth_table(values) if part == "growth" else quality_table(part, values))
     two_towers_pictures.main()
+
+
+def measured(part: str, seeds: Sequence[int], console: Console) -> Iterator[list[Figure]]:
+    """What is to be written at once; lists, since the file is read before it is written and others may write it too."""
+    if part == "growth":
+        yield list(growth(console))
+        return
+    for seed in seeds:
+        yield list(features(seed, console) if part == "features" else tastes(part, seed, console))
 
 
 def tastes(name: str, seed: int, console: Console) -> Iterator[Figure]:
