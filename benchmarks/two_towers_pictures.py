@@ -151,7 +151,8 @@ def _decades(low: float, high: float) -> Scale:
     """A logarithmic scale of whole decades."""
     powers = range(math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9) + 1)
     scale = Scale(10.0 ** powers[0], 10.0 ** powers[-1], (), is_log=True)
-    ticks = tuple(Tick(scale.place(10.0**power), f"{10.0**power:,.16g}") for power in powers)
+    names = [f"{10 ** (power - 6):g} M" if power >= 6 else f"{10.0**power:,g}" for power in powers]
+    ticks = tuple(Tick(scale.place(10.0**power), name) for power, name in zip(powers, names, strict=True))
     return Scale(scale.low, scale.high, ticks, is_log=True)
 
 

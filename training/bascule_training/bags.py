@@ -39,11 +39,12 @@ def bag_examples(
     """
     users = _usable(histories, hides)
     order = random.permutation(users)
-    target_count = min(MAX_TARGETS, int(histories.lengths.max()))
+    lengths = histories.lengths  # computed once: it takes time for all users
+    target_count = min(MAX_TARGETS, int(lengths.max()))
     for start in range(0, len(order), rows):
         batch = _empty(rows, length, target_count)
         for row, user in enumerate(order[start : start + rows].tolist()):
-            _fill(batch, row, user, histories, weights, _hidden(int(histories.lengths[user]), hides, random), random)
+            _fill(batch, row, user, histories, weights, _hidden(int(lengths[user]), hides, random), random)
         yield batch
 
 
