@@ -11,6 +11,7 @@ the most that the process ever held, and beside it what it held just before.
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -91,6 +92,8 @@ def costs(sizes: Mapping[int, int] = CATALOGUES) -> Iterator[tuple[int, int, str
     Args:
         sizes: items by the number of interactions.
     """
+    # Threads of a BLAS spin while they wait for each other, and that would count as CPU seconds.
+    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         for interaction_count, item_count in sizes.items():
             path = Path(folder) / f"{interaction_count}.npz"
@@ -100,7 +103,7 @@ def costs(sizes: Mapping[int, int] = CATALOGUES) -> Iterator[tuple[int, int, str
                 if way == "EASE" and item_count > _ease_most():
                     continue
                 command = [sys.executable, __file__, way, str(path)]
-                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=one_thread)
                 yield (
                     interaction_count,
                     len(histories.item_rows),

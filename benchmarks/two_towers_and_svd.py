@@ -20,7 +20,7 @@ import linear_limits
 import two_towers_pictures
 from figures import Figure, write_figures
 from fitted_towers import CUTOFF, Quality
-from growth import WAYS, costs
+from growth import costs
 from rich.console import Console
 from rich.table import Table
 from two_towers_pictures import NAME, Values, over_seeds, read_values
@@ -106,11 +106,9 @@ def growth_table(values: Values) -> Table:
     """A line for each way and size."""
     columns = {"CPU": "CPU seconds", "clock": "seconds", "peak": "peak MiB", "before": "before fitting MiB"}
     table = Table("", *columns.values(), title="growth")
-    names = dict.fromkeys(
-        figure.rsplit(", ", 1)[0]
-        for figure in values
-        if figure.startswith("growth, ") and figure.split(", ")[2] in WAYS
-    )
+    names = [
+        figure.removesuffix(", CPU") for figure in values if figure.startswith("growth, ") and figure.endswith(", CPU")
+    ]
     for name in names:
         table.add_row(name.removeprefix("growth, "), *(f"{values[f'{name}, {column}']:,.1f}" for column in columns))
     return table
