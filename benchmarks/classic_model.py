@@ -113,6 +113,7 @@ def main() -> None:
 def read(folder: Path) -> Data:
     """Every column of the users is a feature; items are those that the users had who are not held out."""
     interactions = read_interactions(folder / "interactions.parquet", InteractionColumns())
+    interactions = interactions.with_columns(pl.col("user_id", "item_id").cast(pl.String))  # as the users have them
     users = read_users(folder / "users.parquet").join(interactions, on="user_id", how="semi")
     columns = [name for name in users.columns if name != "user_id"]
     query = declare([_feature(name, users[name].dtype) for name in columns], users, "query")
