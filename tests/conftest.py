@@ -31,6 +31,7 @@ attributes = ["title", "genres", "year"]
 
 [tower]
 dimension = 16
+beside = []
 
 [fit]
 epochs = 2
