@@ -30,7 +30,7 @@ from bascule_training.fit import Epoch
 from bascule_training.prepared import Prepared, prepare
 from bascule_training.trainer import Event, Trainer
 
-EPOCHS = {"beauty": 10, "movielens_ua_alone": 60}
+EPOCHS = {"beauty": 8, "movielens_ua_alone": 60}
 """Of each training; a whole one takes 40 and 120."""
 
 WAYS = {
