@@ -46,8 +46,19 @@ from bascule_training.tables import InteractionColumns
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 API, ARTIFACT, SERVER, TRAINING = (ROOT / "docs" / f"{name}.md" for name in ("api", "artifact", "server", "training"))
+BENCHMARKS = ROOT / "docs" / "benchmarks.md"
 TWO_TOWERS_AND_SVD = ROOT / "docs" / "two_towers_and_svd.md"
-PAGES = (README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", API, ARTIFACT, SERVER, TRAINING, TWO_TOWERS_AND_SVD)
+PAGES = (
+    README,
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    API,
+    ARTIFACT,
+    SERVER,
+    TRAINING,
+    BENCHMARKS,
+    TWO_TOWERS_AND_SVD,
+)
 SPLITS = {config.model_fields["kind"].default: config for config in (LeaveOneOut, GlobalTime, Random, Given)}
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
