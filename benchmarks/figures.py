@@ -29,8 +29,17 @@ def write_figures(name: str, figures: Iterable[Figure], *, keep_others: bool = F
         figures: what was measured.
         keep_others: whether figures of other names that the file holds stay in it.
     """
-    path = OUT / f"{name}.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if keep_others and path.exists() else []
-    found = {each["figure"]: each for each in kept} | {each.figure: each._asdict() for each in figures}
+    kept = read_figures(name) if keep_others else []
+    found = {each.figure: each._asdict() for each in (*kept, *figures)}
     OUT.mkdir(exist_ok=True)
-    path.write_text(json.dumps(list(found.values()), indent=2) + "\n", encoding="utf-8")
+    _path(name).write_text(json.dumps(list(found.values()), indent=2) + "\n", encoding="utf-8")
+
+
+def read_figures(name: str) -> list[Figure]:
+    """What benchmarks/out/NAME.json holds; nothing where there is none."""
+    path = _path(name)
+    return [Figure(**each) for each in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
+
+
+def _path(name: str) -> Path:
+    return OUT / f"{name}.json"

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from figures import OUT, Figure, write_figures
+from figures import OUT, Figure, read_figures, write_figures
 from public_data import write_tables
 from rich.console import Console
 from rich.table import Table
@@ -88,6 +88,16 @@ def main() -> None:
         console.print(table(name, seeds))
         found = [figure for target in TARGETS[name] for figure in rows(target, seeds)]
         write_figures("quality", found, keep_others=True)
+    console.print(summary(read_figures("quality")))
+
+
+def summary(figures: list[Figure]) -> Table:
+    """What was promised, and what it came to; a protocol that did not run now is as it ran last."""
+    shown = Table("", "mean", "floor", "reach", "", title=f"commit {commit()}")
+    for each in figures:
+        if each.floor is not None:
+            shown.add_row(each.figure, f"{each.value:.4f}", f"{each.floor:g}", f"{each.reach:g}", each.unit)
+    return shown
 
 
 def run(config: TrainingConfig, seed_count: int, console: Console) -> Seeds:
