@@ -186,10 +186,16 @@ def data_facts(dataset: Dataset, duplicates_dropped: int) -> DataFacts:
         interaction_counts={name: len(part) for name, part in parts.items()},
         pair_count=dataset.histories(interactions).matrix(len(dataset.items)).nnz,
         duplicates_dropped=duplicates_dropped,
-        repeated_count=len(interactions) - interactions.select("user_id", "item_id").n_unique(),
+        repeated_count=len(interactions) - _pairs(interactions).n_unique(),
         first_time=first if isinstance(first, int) else None,
         last_time=last if isinstance(last, int) else None,
     )
+
+
+def _pairs(interactions: pl.DataFrame) -> pl.Series:
+    """Int64 [interactions], equal where user and item are: to count two columns takes many times the memory of one."""
+    users, items = (interactions[name].cast(pl.Categorical).to_physical() for name in ("user_id", "item_id"))
+    return users.cast(pl.Int64) * 2**32 + items.cast(pl.Int64)
 
 
 def examples_of(scorer: Scorer, cases: Cases, names: Sequence[str], count: int = EXAMPLE_COUNT) -> list[Example]:
