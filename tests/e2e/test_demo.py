@@ -1,5 +1,6 @@
 """The demo does what the README says. It trains a model, so it belongs to the slow tests."""
 
+import json
 import re
 import subprocess
 import sys
@@ -21,7 +22,9 @@ def test_the_demo_ends_well_with_a_model_that_beats_popularity_and_item_knn() ->
     last = result.stdout.strip().splitlines()[-1]
     found = re.fullmatch(r"demo: ok, [\d,]+ users/s through the stream, NDCG@10 (0\.\d{4})", last)
     assert found, last
-    (line,) = [line for line in result.stdout.splitlines() if "ndcg@10 " in line]
-    model, popularity, item_knn, *_ = map(float, re.findall(r"\d\.\d{4}", line))
+    published = re.search(r"^published (.+)$", result.stdout, re.MULTILINE)
+    assert published, result.stdout
+    metrics = json.loads((ROOT / published[1] / "metrics.json").read_text())
+    model, popularity, item_knn = (metrics[name]["ndcg@10"] for name in (*list(metrics)[:1], "popularity", "item-kNN"))
     assert float(found[1]) == pytest.approx(model, abs=1e-4)
     assert model > max(popularity, item_knn)
