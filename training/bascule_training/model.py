@@ -200,8 +200,7 @@ class TwoTowerModel:
         items = self._all_items(training=True)
         read = tf.gather(items, tf.maximum(tensors.codes - 1, 0))
         queries = self.queries(read, tensors.codes, tensors.users, self._user_tensors, training=True)
-        logits = tf.matmul(queries, unit(items), transpose_b=True) / self._temperature()
-        logits += self.items.biases(self._codes)
+        logits = self._logits(queries, unit(items), self.items.biases(self._codes))
         if not (self._positions_are_queries or self._history_competes):
             logits = tf.where(_read_items(tensors.codes, len(self._codes)), NO_CANDIDATE, logits)
         if self._item_tensors:
@@ -212,15 +211,20 @@ class TwoTowerModel:
         read = self._some_items(tf.maximum(tensors.codes - 1, 0))
         queries = self.queries(read, tensors.codes, tensors.users, self._user_tensors, training=True)
         positive = tf.einsum("qd,qtd->qt", queries, unit(self._some_items(tensors.targets)))
-        negative = tf.matmul(queries, unit(self._some_items(tensors.rows)), transpose_b=True)
-        temperature = self._temperature()
+        negative = self._logits(queries, unit(self._some_items(tensors.rows)), self._biases(tensors.rows))
         if self._item_tensors:
             tensors = tensors._replace(is_known=tensors.is_known | (tf.gather(self._codes, tensors.rows) == 0))
         return loss(
-            positive / temperature + self._biases(tensors.targets),
-            negative / temperature + self._biases(tensors.rows),
+            positive / self._temperature() + self._biases(tensors.targets),
+            negative,
             tensors,
         )
+
+    def _logits(self, queries: tf.Tensor, items: tf.Tensor, biases: tf.Tensor) -> tf.Tensor:
+        """float32 [queries, items]: one product holds temperature and biases too, since a pass over all takes long."""
+        ones = tf.ones_like(queries[:, :1])
+        scaled = tf.concat([queries / self._temperature(), ones], axis=1)
+        return tf.matmul(scaled, tf.concat([items, biases[:, None]], axis=1), transpose_b=True)
 
 
 def _read_items(codes: tf.Tensor, item_count: int) -> tf.Tensor:
