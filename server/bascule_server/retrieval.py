@@ -12,9 +12,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_UNDERFLOW = 4.0 * float(np.finfo(np.float32).smallest_subnormal)
-"""More than two products of float32 can differ by where both vanish into subnormal numbers, twice."""
-
 
 class Found(NamedTuple):
     """Items, best first; at equal scores by row."""
@@ -60,9 +57,15 @@ class Retriever(Protocol):
         """
 
 
-def products(query: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [rows], the score of each of the vectors [rows, dimension] for one query [dimension]."""
-    scores: NDArray[np.float32] = np.vecdot(vectors, query)
+def products(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [rows], the score of each of the vectors [rows, dimension] for its query.
+
+    Args:
+        queries: float32 [rows, dimension], or [dimension] where all vectors have the same.
+        vectors: float32 [rows, dimension].
+    """
+    # The summand makes 0 of -0, which would be equal to it but of other bits.
+    scores: NDArray[np.float32] = np.vecdot(vectors, queries) + np.float32(0.0)
     return scores
 
 
@@ -70,49 +73,3 @@ def best(rows: NDArray[np.int64], scores: NDArray[np.float32], count: int) -> Fo
     """The ``count`` best of the rows [n] by their scores [n]: higher first, at equal scores the lower row."""
     order = np.lexsort((rows, -scores))[:count]
     return Found(rows[order], scores[order])
-
-
-class ExactRetriever:
-    """Scores every item: one matrix product for a batch, then the best of each row.
-
-    Attributes:
-        vectors: float32 [items, dimension], mapped or in memory.
-    """
-
-    def __init__(self, vectors: NDArray[np.float32]) -> None:
-        self.vectors = vectors
-        self._transposed = vectors.T
-        self._longest = max(float(_lengths(block).max()) for block in _blocks(vectors))
-
-    def search(
-        self, queries: NDArray[np.float32], counts: Sequence[int], restrictions: Sequence[Restriction]
-    ) -> list[Found]:
-        """See ``Retriever``."""
-        rough = queries @ self._transposed
-        # Twice the bound on the difference of two float32 dot products of length d, 2 d u |q| |v| with u = 2^-24
-        # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1): an item whose rough score lies further
-        # below the last that is wanted cannot be better than it. The summand bounds what underflow takes away.
-        slack = queries.shape[1] * (2.0**-22 * _lengths(queries) * self._longest + _UNDERFLOW)
-        return [
-            self._refine(queries[i], rough[i], counts[i], restrictions[i], float(slack[i])) for i in range(len(queries))
-        ]
-
-    def _refine(
-        self, query: NDArray[np.float32], rough: NDArray[np.float32], count: int, restriction: Restriction, slack: float
-    ) -> Found:
-        if restriction.allowed is not None:
-            rough[~restriction.allowed] = -np.inf
-        rough[restriction.excluded] = -np.inf
-        lowest = np.partition(rough, len(rough) - count)[len(rough) - count] if count < len(rough) else -np.inf
-        rows = np.flatnonzero((rough >= lowest - slack) & (rough > -np.inf))
-        return best(rows, products(query, self.vectors[rows]), count)
-
-
-def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """float64 [rows], in which the square of a float32 neither overflows nor vanishes."""
-    lengths: NDArray[np.float64] = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    return lengths
-
-
-def _blocks(vectors: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    return np.array_split(vectors, max(1, len(vectors) // 100_000))

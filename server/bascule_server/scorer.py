@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import QueryEncoder
+from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.listing import capped, scoring_at_least
 from bascule_server.query import (
     Answer,
@@ -27,7 +28,7 @@ from bascule_server.query import (
     Ranking,
     Score,
 )
-from bascule_server.retrieval import ExactRetriever, Found, Restriction, Retriever, best, products
+from bascule_server.retrieval import Found, Restriction, Retriever, best, products
 from bascule_server.subject import TOWER_PATHS, Subject, Subjects
 from bascule_server.tower import QueryTower
 

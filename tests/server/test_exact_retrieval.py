@@ -1,15 +1,17 @@
 """The exact retriever finds what scoring every item one by one finds, to the last bit, in whatever company."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bascule_server.retrieval import ExactRetriever, Found, Restriction, best, products
+from bascule_server import exact_retrieval
+from bascule_server.exact_retrieval import ExactRetriever
+from bascule_server.retrieval import Found, Restriction, best, products
 
 NOTHING = np.empty(0, np.int64)
 ALL = Restriction(NOTHING)
@@ -68,7 +70,19 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.fixture(params=["as it is", "in the small"])
+def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs a test again with blocks, groups and passes so small that few items fill several of each."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in the small":
+            small = {"GROUP": 2, "BLOCK_SCORES": 16, "MAX_QUERIES": 2, "MAX_GROUPS": 3, "MAX_CANDIDATES": 40}
+            for name, value in small.items():
+                patch.setattr(exact_retrieval, name, value)
+        yield
+
+
+@pytest.mark.usefixtures("sizes")
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases())
 def test_the_retriever_finds_what_scoring_one_by_one_finds(case: Case) -> None:
     found = ExactRetriever(case.vectors).search(case.queries, case.counts, case.restrictions)
@@ -77,7 +91,8 @@ def test_the_retriever_finds_what_scoring_one_by_one_finds(case: Case) -> None:
         assert (rows.tolist(), scores.tolist()) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.usefixtures("sizes")
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases())
 def test_a_query_finds_the_same_alone_and_in_any_batch(case: Case) -> None:
     retriever = ExactRetriever(case.vectors)
