@@ -27,10 +27,22 @@ class Admission:
     @contextmanager
     def admit(self, row_count: int) -> Iterator[None]:
         """Holds the rows of a call. Raises ``ServiceError`` with OVERLOADED where there is no room for them."""
+        self.enter(row_count)
+        try:
+            yield
+        finally:
+            self.leave(row_count)
+
+    def enter(self, row_count: int) -> None:
+        """Holds the rows of a call until ``leave``. Raises as ``admit``."""
         if not _fits(row_count, self.row_count, self._max_rows):
             raise ServiceError(Reason.OVERLOADED)
-        with self._holding(row_count):
-            yield
+        self.row_count += row_count
+
+    def leave(self, row_count: int) -> None:
+        """Lets go of rows."""
+        self.row_count -= row_count
+        self._freed.set()
 
     @asynccontextmanager
     async def admit_from_stream(self, row_count: int) -> AsyncIterator[None]:
@@ -40,20 +52,12 @@ class Admission:
                 self._freed.clear()
                 await self._freed.wait()
             self.stream_row_count += row_count
-        try:
-            with self._holding(row_count):
-                yield
-        finally:
-            self.stream_row_count -= row_count
-
-    @contextmanager
-    def _holding(self, row_count: int) -> Iterator[None]:
         self.row_count += row_count
         try:
             yield
         finally:
-            self.row_count -= row_count
-            self._freed.set()
+            self.stream_row_count -= row_count
+            self.leave(row_count)
 
     def _stream_fits(self, row_count: int) -> bool:
         beside_streams = _fits(row_count, self.stream_row_count, self._max_stream_rows)

@@ -1,4 +1,4 @@
-"""Gathers the rows of all calls into batches, has them scored in a worker thread, and gives every call its own back.
+"""Gathers the rows of all calls into batches, has them scored, and gives every call its own back.
 
 There is no timer: a batch is what waits at the moment when the model is free. A row that comes alone is computed at
 once, and the busier the model is, the larger its batches become.
@@ -25,6 +25,19 @@ class Scorer(Protocol):
         """An answer for each question, in their order. Called by one thread at a time."""
 
 
+class Result(Protocol):
+    """Where the answers to a job's questions go, once; ``asyncio.Future`` is one."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, answers: list[RowAnswer], /) -> None:
+        """Gives an answer for each question, in their order."""
+
+    def set_exception(self, error: ServiceError, /) -> None:
+        """Says why there are none."""
+
+
 @dataclass(eq=False, slots=True)
 class Job:
     """What one message asks of one version of a model."""
@@ -36,7 +49,7 @@ class Job:
     call: Call
     arrival: float
     """In seconds, on the clock of the call's deadline."""
-    result: asyncio.Future[list[RowAnswer]]
+    result: Result
     answers: list[RowAnswer] = field(default_factory=list)
     """Those of the first rows. A job's rows are computed in order, whatever batches they are in."""
 
@@ -93,16 +106,37 @@ def form_batch(waiting: Sequence[Rows], largest: int, now: float) -> Formed:
     return Formed(batch, rest, over)
 
 
+MAX_BATCH_SECONDS = 0.02
+"""How long a batch may take to compute, as far as one can tell before: so long others wait that come after it."""
+
+
 class Batcher:
     """Shared by all calls of one event loop. ``run`` must run for answers to come."""
 
-    def __init__(self, largest_batch: int, worker: Executor, clock: Callable[[], float] = time.monotonic) -> None:
-        """``worker`` has one thread, since a scorer is called by one thread at a time."""
+    def __init__(
+        self, largest_batch: int, worker: Executor | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Takes what computes.
+
+        Args:
+            largest_batch: rows.
+            worker: has one thread, since a scorer is called by one thread at a time. None: the loop's own, which spares
+                handing over, for a loop that does not mind to stand still for a batch.
+            clock: that of the calls' deadlines.
+        """
         self._largest_batch = largest_batch
         self._worker = worker
         self._clock = clock
         self._waiting: list[Rows] = []
         self._arrived = asyncio.Event()
+        self._row_seconds = 0.0
+
+    def submit(
+        self, scorer: Scorer, questions: Sequence[Question], call: Call, result: Result, *, interactive: bool
+    ) -> None:
+        """Has questions, at least one, answered: INTERNAL where scoring failed, DEADLINE_EXCEEDED where it is late."""
+        self._waiting.append(Rows(Job(scorer, questions, interactive, call, self._clock(), result), 0, len(questions)))
+        self._arrived.set()
 
     async def answer(
         self, scorer: Scorer, questions: Sequence[Question], call: Call, *, interactive: bool
@@ -114,11 +148,9 @@ class Batcher:
         """
         if not questions:
             return []
-        result = asyncio.get_running_loop().create_future()
-        job = Job(scorer, questions, interactive, call, self._clock(), result)
-        self._waiting.append(Rows(job, 0, len(questions)))
-        self._arrived.set()
-        return await job.result
+        result: asyncio.Future[list[RowAnswer]] = asyncio.get_running_loop().create_future()
+        self.submit(scorer, questions, call, result, interactive=interactive)
+        return await result
 
     async def run(self) -> None:
         """Answers batch after batch, until it is cancelled."""
@@ -127,10 +159,12 @@ class Batcher:
             self._arrived.clear()
             while self._waiting:
                 await self._answer_batch()
+                # What came in meanwhile joins the next batch.
+                await asyncio.sleep(0)
 
     async def _answer_batch(self) -> None:
         now = self._clock()
-        batch, self._waiting, over = form_batch(self._waiting, self._largest_batch, now)
+        batch, self._waiting, over = form_batch(self._waiting, self._room(), now)
         for rows in over:
             if not rows.job.result.done():
                 rows.job.result.set_exception(ServiceError(Reason.DEADLINE_EXCEEDED))
@@ -138,11 +172,22 @@ class Batcher:
             rows.job.call.queue_seconds = max(rows.job.call.queue_seconds, now - rows.job.arrival)
         if batch:
             questions = [question for rows in batch for question in rows.questions]
-            _hand_out(await self._score(batch[0].job.scorer, questions), batch)
+            answers = await self._score(batch[0].job.scorer, questions)
+            self._row_seconds = (self._clock() - now) / len(questions)
+            _hand_out(answers, batch)
+
+    def _room(self) -> int:
+        """How many rows to compute together."""
+        if not self._row_seconds:
+            return self._largest_batch
+        return min(self._largest_batch, max(1, int(MAX_BATCH_SECONDS / self._row_seconds)))
 
     async def _score(self, scorer: Scorer, questions: list[Question]) -> Sequence[RowAnswer]:
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(self._worker, scorer.answer, questions)
+            if self._worker is None:
+                answers = scorer.answer(questions)
+            else:
+                answers = await asyncio.get_running_loop().run_in_executor(self._worker, scorer.answer, questions)
             _check_count(answers, questions)
         except Exception as exception:  # noqa: BLE001 - whatever it is, it concerns this batch alone
             return [fault(exception)] * len(questions)

@@ -1,8 +1,9 @@
 """What is known of a call while it is answered, free of the transport that brought it."""
 
 import math
+import time
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _PROBES = ("/grpc.health.", "/grpc.reflection.")
 
@@ -15,6 +16,8 @@ class Call:
     """Full name, such as ``/bascule.v1.RecommendationService/RecommendItems``."""
     deadline: float = math.inf
     """When its answer is too late, in seconds on the monotonic clock."""
+    start: float = field(default_factory=time.monotonic)
+    """When it came, on the same clock."""
     row_count: int = 0
     """Rows taken in so far."""
     queue_seconds: float = 0.0

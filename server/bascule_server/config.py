@@ -36,8 +36,14 @@ class ServerConfig(BaseModel):
     """Whether to listen beyond this machine, where anybody can read along and call."""
     reflection: bool = False
     """Whether callers may ask for the definitions of the services."""
+    transport: Literal["core", "aio"] = "core"
+    """What drives gRPC: its C core directly, which answers several times as many calls, or the public grpc.aio."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least important lines to log. Each call is one ``info`` line."""
+    """The least important lines to log. Calls are ``info`` lines."""
+    log_call_every: Count = 100
+    """One of so many calls that went well is logged; 1: each. Those that failed or were slow are always."""
+    slow_call_seconds: Seconds = 1.0
+    """A call that takes so long is logged."""
 
     max_request_bytes: Bytes = 4 * 1024 * 1024
     max_response_bytes: Bytes = 16 * 1024 * 1024

@@ -3,7 +3,8 @@
     begin()    no new streams; those that are open end after what they have read
     refuse()   no new calls either
 
-A call is in flight for as long as its task, which ends only when its status is on the wire.
+A call is in flight for as long as its task, which ends only when its status is on the wire; one without a task from
+``enter`` to ``leave``.
 """
 
 import asyncio
@@ -26,6 +27,26 @@ class Draining:
         self._streams: set[Task] = set()
         self._calls: set[Task] = set()
         self._readers: set[Task] = set()
+        self._entered = 0
+        self._all_left = asyncio.Event()
+        self._all_left.set()
+
+    def enter(self) -> None:
+        """Knows one more call without a task, until ``leave``.
+
+        Raises:
+            ServiceError: STOPPING, where calls are not taken any more.
+        """
+        if not self._takes_calls:
+            raise ServiceError(Reason.STOPPING)
+        self._entered += 1
+        self._all_left.clear()
+
+    def leave(self) -> None:
+        """Such a call has its status."""
+        self._entered -= 1
+        if not self._entered:
+            self._all_left.set()
 
     @contextmanager
     def in_flight(self, task: Task, *, is_stream: bool) -> Iterator[None]:
@@ -75,7 +96,9 @@ class Draining:
 
     async def calls_ended(self, timeout_seconds: float) -> None:
         """Returns when the calls and streams have ended that are in flight now, or the time is over."""
-        await _ended(self._streams | self._calls, timeout_seconds)
+        all_left = asyncio.ensure_future(self._all_left.wait())
+        await _ended({*self._streams, *self._calls, all_left}, timeout_seconds)
+        all_left.cancel()
 
     def give_up(self) -> None:
         """Ends what is in flight: with a status that says why, which something cut off would lack."""

@@ -4,11 +4,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from google.protobuf.message import DecodeError
+
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceServicer
 from bascule_server.admission import Admission
 from bascule_server.batcher import Batcher
-from bascule_server.calls import CURRENT_CALL
+from bascule_server.calls import CURRENT_CALL, Call
 from bascule_server.decoding import (
     Row,
     check_query_count,
@@ -26,10 +28,12 @@ from bascule_server.encoding import (
     encode_rankings,
     encode_scores,
 )
-from bascule_server.errors import ServiceError
+from bascule_server.errors import Reason, ServiceError
+from bascule_server.faults import fault
 from bascule_server.models import Models, ServingModel
 from bascule_server.query import Question
 from bascule_server.streaming import answer_in_order
+from bascule_server.transports.transport import Reply
 
 
 class RecommendationService(RecommendationServiceServicer):
@@ -49,7 +53,21 @@ class RecommendationService(RecommendationServiceServicer):
         model = self._models.serving(request.model)
         question = decode_ranking(request, model.schema)
         answer = await self._answer_one(model, question)
-        return pb.RecommendItemsResponse(served_by=model.name_and_version, ranking=encode_ranking(answer))
+        return _response(model, answer)
+
+    def recommend_quickly(self, message: bytes, call: Call, reply: Reply) -> None:
+        """``RecommendItems`` from its serialised request, for a transport that hands calls over without tasks.
+
+        Raises:
+            ServiceError: as ``RecommendItems``.
+        """
+        request = _parsed(message)
+        model = self._models.serving(request.model)
+        question = decode_ranking(request, model.schema)
+        call.row_count = 1
+        self._admission.enter(1)
+        result = _QuickResult(model, self._admission, reply)
+        self._batcher.submit(model.scorer, [question], call, result, interactive=True)
 
     async def BatchRecommendItems(
         self, request: pb.BatchRecommendItemsRequest, _context: object
@@ -111,3 +129,46 @@ class RecommendationService(RecommendationServiceServicer):
         questions = [row for row in rows if isinstance(row, Question)]
         answers = iter(await self._batcher.answer(model.scorer, questions, call, interactive=interactive))
         return [next(answers) if isinstance(row, Question) else row for row in rows]
+
+
+class _QuickResult:
+    """Sends the one ranking of a call as soon as it is there; see ``batcher.Result``."""
+
+    __slots__ = ("_admission", "_model", "_reply")
+
+    def __init__(self, model: ServingModel, admission: Admission, reply: Reply) -> None:
+        self._model = model
+        self._admission = admission
+        self._reply = reply
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._reply.is_over
+
+    def set_result(self, answers: list[RowAnswer]) -> None:
+        """Sends the answer."""
+        self._admission.leave(1)
+        try:
+            message = _response(self._model, answers[0]).SerializeToString()
+        except ServiceError as error:
+            self._reply.fail(error)
+        except Exception as exception:  # noqa: BLE001 - it concerns this call alone
+            self._reply.fail(fault(exception))
+        else:
+            self._reply.send(message)
+
+    def set_exception(self, error: ServiceError) -> None:
+        """Sends why there is none."""
+        self._admission.leave(1)
+        self._reply.fail(error)
+
+
+def _response(model: ServingModel, answer: RowAnswer) -> pb.RecommendItemsResponse:
+    return pb.RecommendItemsResponse(served_by=model.name_and_version, ranking=encode_ranking(answer))
+
+
+def _parsed(message: bytes) -> pb.RecommendItemsRequest:
+    try:
+        return pb.RecommendItemsRequest.FromString(message)
+    except DecodeError:
+        raise ServiceError(Reason.MALFORMED_MESSAGE) from None

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import grpc
 import structlog
@@ -32,15 +33,19 @@ from bascule_server.config import ServerConfig
 from bascule_server.draining import Draining
 from bascule_server.health import Health
 from bascule_server.health_list import list_handler
-from bascule_server.interceptors import CallInterceptor, TimeoutPolicy
+from bascule_server.interceptors import Surroundings, TimeoutPolicy
+from bascule_server.interceptors.call_log import CallLog
 from bascule_server.model_service import ModelService
 from bascule_server.models import Models, newest_versions
 from bascule_server.recommendation_service import RecommendationService
+from bascule_server.transports.transport import Transport
 
 SERVICES = (
     recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name,
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
+
+RECOMMEND_ITEMS = f"/{SERVICES[0]}/RecommendItems"
 
 LAST_WORDS_SECONDS = 1.0
 """For the statuses of calls that were given up."""
@@ -59,31 +64,42 @@ class Server:
         """Must be made in the event loop that it runs in."""
         self._config = config
         self._models = models
-        self._worker = ThreadPoolExecutor(1, "scorer")
-        self._batcher = Batcher(config.largest_batch, self._worker)
+        self._worker = ThreadPoolExecutor(1, "worker")
+        self._batcher = Batcher(config.largest_batch, None if config.transport == "core" else self._worker)
         self._draining = Draining()
         self._health = Health(SERVICES)
-        timeouts = TimeoutPolicy(config.default_timeout_seconds, config.max_timeout_seconds)
-        self._grpc = grpc.aio.server(
-            interceptors=[CallInterceptor(timeouts, self._draining)], options=channel_options(config)
+        self._recommendations = RecommendationService(
+            models, Admission(config.max_rows), self._batcher, self._draining, config.stream_window
         )
+        self._transport = self._new_transport()
         self._add_services()
 
+    def _new_transport(self) -> Transport:
+        config = self._config
+        timeouts = TimeoutPolicy(config.default_timeout_seconds, config.max_timeout_seconds)
+        log = CallLog(config.log_call_every, config.slow_call_seconds)
+        surroundings, options = Surroundings(timeouts, self._draining, log), channel_options(config)
+        if config.transport == "aio":
+            from bascule_server.transports.aio_transport import AioTransport
+
+            return AioTransport(options, surroundings)
+        from bascule_server.transports.core_transport import CoreTransport
+
+        return CoreTransport(options, surroundings, {RECOMMEND_ITEMS: self._recommendations.recommend_quickly})
+
     def _add_services(self) -> None:
-        admission = Admission(self._config.max_rows)
-        recommendations = RecommendationService(
-            self._models, admission, self._batcher, self._draining, self._config.stream_window
-        )
-        add_RecommendationServiceServicer_to_server(recommendations, self._grpc)
-        add_ModelServiceServicer_to_server(ModelService(self._models), self._grpc)
+        # The generated functions know grpcio's own servers alone.
+        server = cast(grpc.aio.Server, self._transport)
+        add_RecommendationServiceServicer_to_server(self._recommendations, server)
+        add_ModelServiceServicer_to_server(ModelService(self._models), server)
         # First, since the library's own handler answers all methods of the service that it knows.
-        self._grpc.add_generic_rpc_handlers((list_handler(self._health.statuses),))
-        add_HealthServicer_to_server(self._health, self._grpc)
+        self._transport.add_generic_rpc_handlers((list_handler(self._health.statuses),))
+        add_HealthServicer_to_server(self._health, self._transport)
         if self._config.reflection:
             from grpc_reflection.v1alpha import reflection
 
             reflection.enable_server_reflection(
-                [*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME], self._grpc
+                [*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME], self._transport
             )
 
     def listen(self) -> int:
@@ -94,7 +110,7 @@ class Server:
         """
         try:
             _try_to_bind(self._config)
-            return self._grpc.add_insecure_port(self._config.listen)
+            return self._transport.listen(self._config.listen, None)
         except (OSError, RuntimeError) as error:
             raise ListenError(
                 f"listen: got {self._config.listen}, where this process cannot listen ({_why(error)}); "
@@ -103,7 +119,7 @@ class Server:
 
     async def start(self) -> None:
         """Answers from now on, though until the models are loaded only that they are not."""
-        await self._grpc.start()
+        await self._transport.start()
 
     async def work(self) -> None:
         """Loads the models and computes what is asked of them, until it is cancelled.
@@ -137,8 +153,17 @@ class Server:
 
     async def close(self) -> None:
         """Closes the connections. What is not answered by now is cut off."""
-        await self._grpc.stop(None)
+        await self._transport.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def event_loop(config: ServerConfig) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Makes the event loop that a server of this configuration runs in."""
+    if config.transport == "aio":
+        return asyncio.new_event_loop
+    from bascule_server.transports.core_loop import CoreEventLoop
+
+    return CoreEventLoop
 
 
 async def serve(config: ServerConfig, models_root: Path, on_listening: Callable[[int], None]) -> None:

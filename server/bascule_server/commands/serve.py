@@ -31,7 +31,8 @@ def serve(
     try:
         config = read_config(config_path, {name: value for name, value in given.items() if value is not None})
         configure_logs(config.log_level)
-        asyncio.run(server.serve(config, models_root, lambda port: _write_port(port_file, port)))
+        with asyncio.Runner(loop_factory=server.event_loop(config)) as runner:
+            runner.run(server.serve(config, models_root, lambda port: _write_port(port_file, port)))
     except (ArtifactError, ConfigError, server.ListenError) as error:
         raise CommandFailed(str(error)) from error
 

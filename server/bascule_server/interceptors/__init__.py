@@ -1,6 +1,6 @@
-"""What surrounds every call: the log, the error boundary, draining and the deadline."""
+"""What surrounds every call, whatever transport brings it: the log, the error boundary, draining and the deadline."""
 
-from bascule_server.interceptors.call_interceptor import CallInterceptor
 from bascule_server.interceptors.deadline import TimeoutPolicy
+from bascule_server.interceptors.surroundings import Surroundings
 
-__all__ = ["CallInterceptor", "TimeoutPolicy"]
+__all__ = ["Surroundings", "TimeoutPolicy"]

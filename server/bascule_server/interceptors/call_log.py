@@ -1,6 +1,7 @@
-"""One line in the log for each call, which names neither users nor items."""
+"""Lines in the log for calls, which name neither users nor items: for each that failed, and for some of the others."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,28 +15,54 @@ from bascule_server.errors import ServiceError
 _log = structlog.get_logger()
 
 
-@contextmanager
-def call_log(call: Call) -> Iterator[None]:
-    """Logs the call when it ends, however it ends."""
-    start = time.monotonic()
-    outcome = {"code": StatusCode.OK.name}
-    try:
-        yield
-    except ServiceError as error:
+class CallLog:
+    """Writes the lines of one server."""
+
+    def __init__(self, every: int, slow_seconds: float) -> None:
+        """Logs each call that failed or took at least ``slow_seconds``, and one of ``every`` others."""
+        self._slow_seconds = slow_seconds
+        self._turns = itertools.cycle([True, *[False] * (every - 1)])
+
+    @contextmanager
+    def around(self, call: Call) -> Iterator[None]:
+        """Logs the call when it ends, however it ends."""
+        try:
+            yield
+        except ServiceError as error:
+            self.failed(call, error)
+            raise
+        except asyncio.CancelledError:
+            self.left(call)
+            raise
+        else:
+            self.answered(call)
+
+    def answered(self, call: Call) -> None:
+        """The call ended well."""
+        seconds = time.monotonic() - call.start
+        if seconds >= self._slow_seconds or next(self._turns):
+            _write(call, seconds, {"code": StatusCode.OK.name})
+
+    def failed(self, call: Call, error: ServiceError) -> None:
+        """The call ended with an error."""
         outcome = {"code": error.reason.code.name, "reason": error.reason.name, **error.metadata}
-        raise
-    except asyncio.CancelledError:
-        expired = time.monotonic() >= call.deadline
-        outcome = {"code": (StatusCode.DEADLINE_EXCEEDED if expired else StatusCode.CANCELLED).name}
-        raise
-    finally:
-        # Probes come every second and say nothing new.
-        write = _log.debug if call.is_probe else _log.info
-        write(
-            "call",
-            method=call.method,
-            rows=call.row_count,
-            duration_ms=round((time.monotonic() - start) * 1000, 3),
-            queue_ms=round(call.queue_seconds * 1000, 3),
-            **outcome,
-        )
+        _write(call, time.monotonic() - call.start, outcome)
+
+    def left(self, call: Call) -> None:
+        """The call ended without an answer: its caller left, or its time was over."""
+        now = time.monotonic()
+        code = StatusCode.DEADLINE_EXCEEDED if now >= call.deadline else StatusCode.CANCELLED
+        _write(call, now - call.start, {"code": code.name})
+
+
+def _write(call: Call, seconds: float, outcome: dict[str, str]) -> None:
+    # Probes come every second and say nothing new.
+    write = _log.debug if call.is_probe else _log.info
+    write(
+        "call",
+        method=call.method,
+        rows=call.row_count,
+        duration_ms=round(seconds * 1000, 3),
+        queue_ms=round(call.queue_seconds * 1000, 3),
+        **outcome,
+    )

@@ -1,0 +1,43 @@
+"""Surrounds each call, from the outside in: log, error boundary, draining, deadline."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from typing import cast
+
+from bascule_server.calls import CURRENT_CALL, Call
+from bascule_server.draining import Draining
+from bascule_server.interceptors.call_log import CallLog
+from bascule_server.interceptors.deadline import TimeoutPolicy, deadline
+from bascule_server.interceptors.error_boundary import error_boundary
+
+
+class Surroundings:
+    """What all calls of one server have around them."""
+
+    def __init__(self, timeouts: TimeoutPolicy, draining: Draining, log: CallLog) -> None:
+        self._timeouts = timeouts
+        self.draining = draining
+        self.log = log
+
+    def call(self, method: str, allowed_seconds: float | None, *, is_stream: bool) -> Call:
+        """A call that begins now.
+
+        Args:
+            method: full name.
+            allowed_seconds: until the caller's deadline; None where there is none.
+            is_stream: whether it may last.
+        """
+        now = time.monotonic()
+        return Call(method, now + self._timeouts.timeout(allowed_seconds, is_stream=is_stream), now)
+
+    @asynccontextmanager
+    async def around(self, call: Call, *, is_stream: bool) -> AsyncIterator[None]:
+        """Surrounds what the running task does to answer ``call``. Of exceptions, raises ``ServiceError`` alone."""
+        CURRENT_CALL.set(call)
+        task = cast(asyncio.Task[None], asyncio.current_task())
+        draining = nullcontext() if call.is_probe else self.draining.in_flight(task, is_stream=is_stream)
+        with self.log.around(call), error_boundary(), draining:
+            async with deadline(call):
+                yield

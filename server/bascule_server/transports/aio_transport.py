@@ -1,0 +1,109 @@
+"""grpc.aio: the transport that stands on public interfaces alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, NoReturn, TypeAlias, cast
+
+import grpc
+
+from bascule_server.errors import ServiceError
+from bascule_server.interceptors import Surroundings
+from bascule_server.transports.messages import lenient, readable, trailing_metadata
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+UnaryMethod: TypeAlias = Callable[[object, Context], Awaitable[object]]
+StreamMethod: TypeAlias = Callable[[object, Context], AsyncGenerator[object, None]]
+
+
+class AioTransport:
+    """See ``Transport``. Belongs to the event loop in which it is made."""
+
+    def __init__(self, options: Sequence[tuple[str, int]], surroundings: Surroundings) -> None:
+        self._server = grpc.aio.server(interceptors=[_CallInterceptor(surroundings)], options=options)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """See ``Transport``."""
+        self._server.add_generic_rpc_handlers(tuple(generic_rpc_handlers))
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        """See ``Transport``."""
+        self._server.add_registered_method_handlers(service_name, dict(method_handlers))
+
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        """See ``Transport``."""
+        if credentials is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, credentials)
+
+    async def start(self) -> None:
+        """See ``Transport``."""
+        await self._server.start()
+
+    async def close(self) -> None:
+        """See ``Transport``."""
+        await self._server.stop(None)
+
+
+class _CallInterceptor(grpc.aio.ServerInterceptor):
+    """Surrounds every handler, and turns what it raises into a status with its details."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """The method's handler, surrounded; none where there is no such method."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        surrounded = self._stream if handler.response_streaming else self._unary
+        return surrounded(handler, handler_call_details.method)
+
+    def _unary(self, handler: Handler, method: str) -> Handler:
+        answer = cast(UnaryMethod, handler.unary_unary)
+
+        async def behaviour(request: object, context: Context) -> object:
+            async with self._around(method, context, is_stream=False):
+                return await answer(readable(request), context)
+
+        return grpc.unary_unary_rpc_method_handler(behaviour, lenient(handler), handler.response_serializer)
+
+    def _stream(self, handler: Handler, method: str) -> Handler:
+        answer = cast(StreamMethod, handler.stream_stream or handler.unary_stream)
+        read = _all_readable if handler.request_streaming else readable
+
+        async def behaviour(request: object, context: Context) -> None:
+            async with self._around(method, context, is_stream=True):
+                responses = answer(read(request), context)
+                # Written here instead of yielded: gRPC does not close a generator whose call is cancelled.
+                async with aclosing(responses):
+                    async for response in responses:
+                        await context.write(response)
+
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(behaviour, lenient(handler), handler.response_serializer)
+        return grpc.unary_stream_rpc_method_handler(behaviour, lenient(handler), handler.response_serializer)
+
+    @asynccontextmanager
+    async def _around(self, method: str, context: Context, *, is_stream: bool) -> AsyncIterator[None]:
+        call = self._surroundings.call(method, context.time_remaining(), is_stream=is_stream)
+        try:
+            async with self._surroundings.around(call, is_stream=is_stream):
+                yield
+        except ServiceError as error:
+            await _abort(context, error)
+
+
+async def _all_readable(requests: object) -> AsyncIterator[object]:
+    async for request in cast(AsyncIterator[object], requests):
+        yield readable(request)
+
+
+async def _abort(context: Context, error: ServiceError) -> NoReturn:
+    await context.abort(error.reason.code, str(error), trailing_metadata(error))

@@ -1,0 +1,59 @@
+"""An event loop that waits for gRPC's C core: its events come between other callbacks, in the loop's own thread.
+
+So nothing is handed from thread to thread, and what has come in while a batch was computed is taken in one go.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Sequence
+
+from bascule_server.faults import fault
+from bascule_server.transports.c_core import Event, Queue, handle
+
+SLICE_SECONDS = 0.02
+"""How long it waits for the core at a time. What else the loop waits for, signals and other threads, it sees then."""
+
+
+class CoreEventLoop(asyncio.SelectorEventLoop):
+    """Make it, with ``asyncio.Runner(loop_factory=CoreEventLoop)`` say, to run a ``CoreTransport`` in it.
+
+    Attributes:
+        queue: of the C core.
+    """
+
+    def __init__(self) -> None:
+        self.queue = Queue()
+        super().__init__(_Selector(self.queue, self._handle_soon))
+
+    def _handle_soon(self, events: Sequence[Event]) -> None:
+        self.call_soon(_handle_all, events)
+
+    def close(self) -> None:
+        """See ``asyncio``. The transport is closed by now."""
+        if not self.is_closed():
+            self.queue.close()
+        super().close()
+
+
+class _Selector(selectors.DefaultSelector):
+    """Waits for the core first, and then looks at the files."""
+
+    def __init__(self, queue: Queue, on_events: Callable[[Sequence[Event]], None]) -> None:
+        super().__init__()
+        self._queue = queue
+        self._on_events = on_events
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """See ``selectors``. Returns early, as it may, though nothing is there."""
+        events = self._queue.take(SLICE_SECONDS if timeout is None else min(timeout, SLICE_SECONDS))
+        if events:
+            self._on_events(events)
+        return super().select(0)
+
+
+def _handle_all(events: Sequence[Event]) -> None:
+    for event in events:
+        try:
+            handle(event)
+        except Exception as exception:  # noqa: BLE001 - it concerns one call alone
+            fault(exception)

@@ -1,0 +1,262 @@
+"""The transport that drives gRPC's C core from its event loop, and hands over unary calls without a task for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+import grpc
+
+from bascule_server.errors import Reason, ServiceError
+from bascule_server.faults import fault
+from bascule_server.interceptors import Surroundings
+from bascule_server.transports.c_core import CoreServer, IncomingCall
+from bascule_server.transports.core_loop import CoreEventLoop
+from bascule_server.transports.messages import Metadata, lenient, readable, trailing_metadata
+from bascule_server.transports.transport import QuickMethod, QuickMethods
+
+CALLS_ASKED_FOR = 64
+"""Calls that the core may hand over before it is asked again: as many come in together as wait."""
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Start: TypeAlias = Callable[[Callable[[Any], None]], None]
+"""Starts an operation, and calls what it is given with the outcome."""
+
+
+class CallLeftError(Exception):
+    """The call has ended before its answer."""
+
+
+class CoreTransport:
+    """See ``Transport``. Made in a ``CoreEventLoop``, in which it runs."""
+
+    def __init__(
+        self, options: Sequence[tuple[str, int]], surroundings: Surroundings, quick_methods: QuickMethods
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, CoreEventLoop):
+            raise TypeError(f"got {type(loop).__name__}; a CoreTransport runs in a CoreEventLoop")
+        self._server = CoreServer(loop.queue, options)
+        self._surroundings = surroundings
+        self._quick_methods = quick_methods
+        self._generic_handlers: list[grpc.GenericRpcHandler] = []
+        self._handlers: dict[str, Handler | None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """See ``Transport``."""
+        self._generic_handlers.extend(generic_rpc_handlers)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        """See ``Transport``. The generic handlers know these methods too."""
+
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
+        """See ``Transport``."""
+        return self._server.listen(address, credentials)
+
+    async def start(self) -> None:
+        """See ``Transport``."""
+        self._server.start()
+        for _ in range(CALLS_ASKED_FOR):
+            self._server.request(self._arrived)
+
+    async def close(self) -> None:
+        """See ``Transport``."""
+        ended = asyncio.get_running_loop().create_future()
+        self._server.stop(lambda: ended.set_result(None))
+        for task in self._tasks:
+            task.cancel()
+        await ended
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _arrived(self, incoming: IncomingCall) -> None:
+        self._server.request(self._arrived)
+        if quick := self._quick_methods.get(incoming.method):
+            incoming.receive(_QuickCall(incoming, quick, self._surroundings).received)
+            return
+        handler = self._handler(incoming)
+        if handler is None:
+            incoming.fail(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", (), _ignore, is_watched=False)
+            return
+        task = asyncio.create_task(self._serve(_AwaitedCall(incoming), handler))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        incoming.watch(partial(_cancel_if, task))
+
+    def _handler(self, incoming: IncomingCall) -> Handler | None:
+        """The handler of the call's method, looked up once where there is one."""
+        found = self._handlers.get(incoming.method)
+        if found is None:
+            details = _CallDetails(incoming.method, incoming.metadata)
+            asked = (generic.service(details) for generic in self._generic_handlers)
+            found = next((handler for handler in asked if handler is not None), None)
+            if found is not None:
+                self._handlers[incoming.method] = found
+        return found
+
+    async def _serve(self, awaited: "_AwaitedCall", handler: Handler) -> None:
+        """Answers one call."""
+        incoming, is_stream = awaited.incoming, handler.response_streaming
+        call = self._surroundings.call(incoming.method, incoming.remaining_seconds, is_stream=is_stream)
+        try:
+            async with self._surroundings.around(call, is_stream=is_stream):
+                if is_stream:
+                    await _answer_stream(awaited, handler)
+                    return
+                request = readable(lenient(handler)(await awaited.only_message()))
+                response = _serialised(handler, await cast(Any, handler.unary_unary)(request, None))
+            await awaited.answer(response)
+        except ServiceError as error:
+            await awaited.fail(error)
+        except CallLeftError:
+            pass
+
+
+@dataclass(slots=True)
+class _CallDetails:
+    """What a generic handler is asked with; see ``grpc.HandlerCallDetails``."""
+
+    method: str
+    invocation_metadata: Metadata
+
+
+async def _answer_stream(awaited: "_AwaitedCall", handler: Handler) -> None:
+    requests: object
+    if handler.request_streaming:
+        requests, method = _requests(awaited, handler), handler.stream_stream
+    else:
+        requests, method = readable(lenient(handler)(await awaited.only_message())), handler.unary_stream
+    async with aclosing(cast(Any, method)(requests, None)) as responses:
+        async for response in responses:
+            await awaited.send(_serialised(handler, response))
+    await awaited.end()
+
+
+async def _requests(awaited: "_AwaitedCall", handler: Handler) -> AsyncIterator[object]:
+    deserialise = lenient(handler)
+    while (message := await awaited.message()) is not None:
+        yield readable(deserialise(message))
+
+
+def _serialised(handler: Handler, response: object) -> bytes:
+    return cast(Callable[[object], bytes], handler.response_serializer)(response)
+
+
+def _cancel_if(task: asyncio.Task[None], is_cut_short: bool) -> None:
+    if is_cut_short:
+        task.cancel()
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+class _AwaitedCall:
+    """A call whose operations are awaited."""
+
+    def __init__(self, incoming: IncomingCall) -> None:
+        self.incoming = incoming
+        self._has_begun = False
+
+    async def message(self) -> bytes | None:
+        """The next message; None at the end."""
+        message: bytes | None = await _outcome(self.incoming.receive)
+        return message
+
+    async def only_message(self) -> bytes:
+        """The message of a call that has one.
+
+        Raises:
+            ServiceError: MALFORMED_MESSAGE, it has none.
+        """
+        return _present(await self.message())
+
+    async def send(self, message: bytes) -> None:
+        """Sends one of several messages, when the reader has room for it."""
+        await self._begin()
+        await self._sent(lambda then: self.incoming.send(message, then))
+
+    async def end(self) -> None:
+        """Ends a stream well."""
+        await self._begin()
+        await self._sent(self.incoming.end)
+
+    async def answer(self, message: bytes) -> None:
+        """Answers a call with its one message."""
+        await self._sent(lambda then: self.incoming.answer(message, then))
+
+    async def fail(self, error: ServiceError) -> None:
+        """Ends the call with what is wrong."""
+        code, metadata = error.reason.code, trailing_metadata(error)
+        await _outcome(lambda then: self.incoming.fail(code, str(error), metadata, then, has_begun=self._has_begun))
+
+    async def _begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            await self._sent(self.incoming.begin)
+
+    async def _sent(self, start: Start) -> None:
+        if not await _outcome(start):
+            raise CallLeftError
+
+
+def _outcome(start: Start) -> Awaitable[Any]:
+    future = asyncio.get_running_loop().create_future()
+    start(lambda outcome: None if future.done() else future.set_result(outcome))
+    return future
+
+
+def _present(message: bytes | None) -> bytes:
+    if message is None:
+        raise ServiceError(Reason.MALFORMED_MESSAGE)
+    return message
+
+
+class _QuickCall:
+    """A unary call that no task waits for; see ``Reply``."""
+
+    __slots__ = ("_call", "_incoming", "_method", "_surroundings", "is_over")
+
+    def __init__(self, incoming: IncomingCall, method: QuickMethod, surroundings: Surroundings) -> None:
+        self._incoming = incoming
+        self._method = method
+        self._surroundings = surroundings
+        self.is_over = False
+
+    def received(self, message: bytes | None) -> None:
+        """Has the call answered, now that its message is there."""
+        self._call = self._surroundings.call(self._incoming.method, self._incoming.remaining_seconds, is_stream=False)
+        try:
+            self._surroundings.draining.enter()
+        except ServiceError as error:
+            self._fail(error, _ignore)
+            return
+        try:
+            self._method(_present(message), self._call, self)
+        except ServiceError as error:
+            self.fail(error)
+        except Exception as exception:  # noqa: BLE001 - nothing leaves but our own errors
+            self.fail(fault(exception))
+
+    def send(self, message: bytes) -> None:
+        """See ``Reply``."""
+        self.is_over = True
+        self._surroundings.log.answered(self._call)
+        self._incoming.answer(message, self._left, is_watched=False)
+
+    def fail(self, error: ServiceError) -> None:
+        """See ``Reply``."""
+        if not self.is_over:
+            self._fail(error, self._left)
+
+    def _fail(self, error: ServiceError, then: Callable[[bool], None]) -> None:
+        self.is_over = True
+        self._surroundings.log.failed(self._call, error)
+        self._incoming.fail(error.reason.code, str(error), trailing_metadata(error), then, is_watched=False)
+
+    def _left(self, _: bool) -> None:
+        self._surroundings.draining.leave()
