@@ -1,10 +1,15 @@
 """Gathers the rows of all calls into batches, has them scored, and gives every call its own back.
 
-There is no timer: a batch is what waits at the moment when the model is free. A row that comes alone is computed at
-once, and the busier the model is, the larger its batches become.
+A batch is what waits at the moment when the model is free. A row that comes alone is computed at once, and the busier
+the model is, the larger its batches become. A transport that brings calls one at a time needs a window for that, which
+opens only under load.
+
+A short batch is computed on the spot, since handing it over takes longer; a long one in a thread of its own, so that
+meanwhile the server listens, refuses and tells its health.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -109,27 +114,37 @@ def form_batch(waiting: Sequence[Rows], largest: int, now: float) -> Formed:
 MAX_BATCH_SECONDS = 0.02
 """How long a batch may take to compute, as far as one can tell before: so long others wait that come after it."""
 
+ON_THE_SPOT_SECONDS = 0.005
+"""Batches that take longer, or nobody knows how long, are computed by the worker."""
+
 
 class Batcher:
     """Shared by all calls of one event loop. ``run`` must run for answers to come."""
 
     def __init__(
-        self, largest_batch: int, worker: Executor | None, clock: Callable[[], float] = time.monotonic
+        self,
+        largest_batch: int,
+        worker: Executor,
+        window_seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Takes what computes.
 
         Args:
             largest_batch: rows.
-            worker: has one thread, since a scorer is called by one thread at a time. None: the loop's own, which spares
-                handing over, for a loop that does not mind to stand still for a batch.
+            worker: has one thread, since a scorer is called by one thread at a time.
+            window_seconds: how long to gather rows, where the last batch was computed no longer ago than that.
             clock: that of the calls' deadlines.
         """
         self._largest_batch = largest_batch
         self._worker = worker
+        self._window_seconds = window_seconds
         self._clock = clock
         self._waiting: list[Rows] = []
         self._arrived = asyncio.Event()
-        self._row_seconds = 0.0
+        self._row_seconds = math.inf
+        """How long a row took in the last batch."""
+        self._last_end = -math.inf
 
     def submit(
         self, scorer: Scorer, questions: Sequence[Question], call: Call, result: Result, *, interactive: bool
@@ -157,6 +172,8 @@ class Batcher:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
+            if self._clock() - self._last_end < self._window_seconds:
+                await asyncio.sleep(self._window_seconds)
             while self._waiting:
                 await self._answer_batch()
                 # What came in meanwhile joins the next batch.
@@ -173,18 +190,19 @@ class Batcher:
         if batch:
             questions = [question for rows in batch for question in rows.questions]
             answers = await self._score(batch[0].job.scorer, questions)
-            self._row_seconds = (self._clock() - now) / len(questions)
+            self._last_end = self._clock()
+            self._row_seconds = (self._last_end - now) / len(questions)
             _hand_out(answers, batch)
 
     def _room(self) -> int:
         """How many rows to compute together."""
-        if not self._row_seconds:
+        if math.isinf(self._row_seconds) or not self._row_seconds:
             return self._largest_batch
         return min(self._largest_batch, max(1, int(MAX_BATCH_SECONDS / self._row_seconds)))
 
     async def _score(self, scorer: Scorer, questions: list[Question]) -> Sequence[RowAnswer]:
         try:
-            if self._worker is None:
+            if self._row_seconds * len(questions) <= ON_THE_SPOT_SECONDS:
                 answers = scorer.answer(questions)
             else:
                 answers = await asyncio.get_running_loop().run_in_executor(self._worker, scorer.answer, questions)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bascule.v1.artifact_pb2 import AttributeKind, Manifest
 from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
+from bascule_server.item_ids import UNKNOWN, ItemIds
 from bascule_server.query import AnyOf, FeatureValue, Filter, InRange, NoneOf
 
 MAX_FILTER_SETS = 64
@@ -36,11 +37,10 @@ class Catalogue:
         popularity: float32 [items], each item's share of the training interactions.
     """
 
-    def __init__(self, item_ids: list[str], popularity: NDArray[np.float32], columns: dict[str, Column]) -> None:
+    def __init__(self, item_ids: ItemIds, popularity: NDArray[np.float32], columns: dict[str, Column]) -> None:
         self.item_ids = item_ids
         self.popularity = popularity
         self._columns = columns
-        self._rows = {item_id: row for row, item_id in enumerate(item_ids)}
         self._compiled = lru_cache(MAX_FILTER_SETS)(self._compile)
 
     def __len__(self) -> int:
@@ -48,15 +48,12 @@ class Catalogue:
 
     def row(self, item_id: str) -> int | None:
         """The row of an id, or None where the catalogue does not have it."""
-        return self._rows.get(item_id)
+        (row,) = self.item_ids.rows([item_id]).tolist()
+        return None if row == UNKNOWN else row
 
     def rows(self, item_ids: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
         """int64 [known], the rows of the ids that there are, in their order, and the ids that there are not."""
-        found = [self._rows.get(item_id) for item_id in item_ids]
-        known = np.array([row for row in found if row is not None], np.int64)
-        if len(known) == len(found):
-            return known, []
-        return known, [item_id for item_id, row in zip(item_ids, found, strict=True) if row is None]
+        return self.item_ids.known(item_ids)
 
     def allowed(self, filters: tuple[Filter, ...]) -> NDArray[np.bool_] | None:
         """bool [items], the items that satisfy every filter, or None where there is no filter."""
@@ -95,7 +92,7 @@ def read_catalogue(folder: Path, manifest: Manifest) -> Catalogue:
         raise ArtifactError(f"{path}: {error}") from error
     if len(item_ids) != manifest.item_count or len(set(item_ids)) != len(item_ids) or None in item_ids:
         raise ArtifactError(f"{path}: expected {manifest.item_count:,} distinct item ids; got {len(set(item_ids)):,}")
-    return Catalogue(item_ids, (counts / max(counts.sum(), 1.0)).astype(np.float32), columns)
+    return Catalogue(ItemIds(item_ids), (counts / max(counts.sum(), 1.0)).astype(np.float32), columns)
 
 
 def _column(values: pl.Series, kind: AttributeKind.ValueType) -> Column:

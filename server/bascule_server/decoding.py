@@ -29,7 +29,7 @@ from bascule_server.field_checks import (
     finite,
     quoted,
 )
-from bascule_server.query import Embed, FeatureValue, Query, Question, Score
+from bascule_server.query import NO_FEATURES, Embed, FeatureValue, Query, Question, Score
 from bascule_server.ranking_options import decode_options
 from bascule_server.schema import Schema
 
@@ -65,7 +65,7 @@ def decode_message(request: StreamRecommendItemsRequest, schema: Schema) -> list
 
 def decode_scores(request: ScoreItemsRequest, schema: Schema) -> Question:
     """The question of a call for the scores of given items."""
-    item_ids = checked_item_ids(request.item_ids, "item_ids")
+    item_ids = checked_item_ids(request.item_ids, "", "item_ids")
     if not item_ids:
         raise invalid_field("item_ids", f"got none; expected 1 to {MAX_ITEM_IDS:,}")
     _check_unrestricted(request.query, "query")
@@ -91,16 +91,17 @@ def check_query_count(queries: Collection[QueryMessage]) -> None:
 
 def decode_query(message: QueryMessage, path: str, schema: Schema) -> Query:
     """What to answer for."""
-    excluded = checked_item_ids(message.excluded_item_ids, f"{path}.excluded_item_ids")
-    candidates = checked_item_ids(message.candidate_item_ids, f"{path}.candidate_item_ids")
+    excluded = checked_item_ids(message.excluded_item_ids, path, "excluded_item_ids")
+    candidates = checked_item_ids(message.candidate_item_ids, path, "candidate_item_ids")
     match message.WhichOneof("subject"):
         case "user":
-            user_id = checked_id(message.user.user_id, f"{path}.user.user_id")
-            history = checked_item_ids(message.user.history, f"{path}.user.history")
-            features = _features(message.user.features, f"{path}.user.features", schema)
+            user = message.user
+            user_id = checked_id(user.user_id, path, "user.user_id")
+            history = checked_item_ids(user.history, path, "user.history")
+            features = _features(user.features, f"{path}.user.features", schema) if user.features else NO_FEATURES
             return Query(user_id, history, features, excluded_item_ids=excluded, candidate_item_ids=candidates)
         case "item_id":
-            item_id = checked_id(message.item_id, f"{path}.item_id")
+            item_id = checked_id(message.item_id, path, "item_id")
             return Query(item_id=item_id, excluded_item_ids=excluded, candidate_item_ids=candidates)
         case "vector":
             vector = _vector(message.vector.values, f"{path}.vector.values", schema)

@@ -1,38 +1,79 @@
-"""From answers to messages. Rankings are two parallel fields, filled in one go each: half of a small answer's cost."""
+"""From answers to messages.
+
+Rankings are written by hand, since building and serialising messages would take half the time of a small answer: what
+``encode_ranking`` and those above it return are serialised messages.
+"""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule_server.errors import ServiceError, query_failure, to_status
 from bascule_server.query import Answer, FeatureValue, ItemScores, QueryError, QueryVector, Ranking
+from bascule_server.wire import tag, with_length
 
 RowAnswer: TypeAlias = Answer | ServiceError
 """What became of a row: the scorer's answer, or why it never came to that."""
 
 Kind = TypeVar("Kind", Ranking, ItemScores, QueryVector)
 
+_SCORES = tag(pb.Ranking, "scores")
+_RANKING = tag(pb.RecommendItemsResponse, "ranking")
+_RANKING_RESULT = tag(pb.RankingResult, "ranking")
+_BATCH_RESULT = tag(pb.BatchRecommendItemsResponse, "results")
+_STREAM_RESULT = tag(pb.StreamRecommendItemsResponse, "results")
 
-def encode_ranking(answer: RowAnswer) -> pb.Ranking:
-    """One ranking; raises what stands in its place."""
+
+def encode_recommendation(answer: RowAnswer, served_by: pb.ModelVersion) -> bytes:
+    """A ``RecommendItemsResponse``; raises what stands in the place of its ranking."""
+    return _served_by(served_by.model, served_by.version) + _RANKING + with_length(encode_ranking(answer))
+
+
+def encode_batch(answers: Iterable[RowAnswer], served_by: pb.ModelVersion) -> bytes:
+    """A ``BatchRecommendItemsResponse``: rankings, each with its own status where there is none."""
+    results = b"".join([_BATCH_RESULT + with_length(_result(answer)) for answer in answers])
+    return pb.BatchRecommendItemsResponse(served_by=served_by).SerializeToString() + results
+
+
+def encode_message(answers: Iterable[RowAnswer], sequence_id: int, served_by: pb.ModelVersion | None) -> bytes:
+    """A ``StreamRecommendItemsResponse``: the same for a message of a stream."""
+    results = b"".join([_STREAM_RESULT + with_length(_result(answer)) for answer in answers])
+    return pb.StreamRecommendItemsResponse(sequence_id=sequence_id, served_by=served_by).SerializeToString() + results
+
+
+def encode_ranking(answer: RowAnswer) -> bytes:
+    """A ``Ranking``; raises what stands in its place."""
     ranking = _expect(answer, Ranking)
+    scores = _SCORES + with_length(ranking.scores.astype("<f4").tobytes()) if len(ranking.scores) else b""
+    return ranking.items.encoded_ids + scores + _rest(ranking)
+
+
+def _rest(ranking: Ranking) -> bytes:
+    """The fields that are peculiar to few rankings."""
+    if not ranking.unknown_item_ids and not ranking.attributes:
+        return _path(ranking.path)
     return pb.Ranking(
-        item_ids=ranking.item_ids,
-        scores=ranking.scores.tolist(),
         path=ranking.path,
         unknown_item_ids=ranking.unknown_item_ids,
         attributes=[_item_attributes(values) for values in ranking.attributes or ()],
-    )
+    ).SerializeToString()
 
 
-def encode_rankings(answers: Iterable[RowAnswer]) -> list[pb.RankingResult]:
-    """Rankings, each with its own status where there is none."""
-    return [
-        pb.RankingResult(error=to_status(failure))
-        if (failure := _failure(answer))
-        else pb.RankingResult(ranking=encode_ranking(answer))
-        for answer in answers
-    ]
+@lru_cache
+def _path(path: pb.RankingPath.ValueType) -> bytes:
+    return pb.Ranking(path=path).SerializeToString()
+
+
+@lru_cache
+def _served_by(model: str, version: int) -> bytes:
+    return pb.RecommendItemsResponse(served_by=pb.ModelVersion(model=model, version=version)).SerializeToString()
+
+
+def _result(answer: RowAnswer) -> bytes:
+    if failure := _failure(answer):
+        return pb.RankingResult(error=to_status(failure)).SerializeToString()
+    return _RANKING_RESULT + with_length(encode_ranking(answer))
 
 
 def encode_scores(answer: RowAnswer, served_by: pb.ModelVersion) -> pb.ScoreItemsResponse:

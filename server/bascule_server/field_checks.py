@@ -17,22 +17,28 @@ MAX_LISTED_NAMES = 32
 Kind = TypeVar("Kind")
 
 
-def checked_id(value: str, path: str) -> str:
-    """A user's or an item's id: at most 256 bytes."""
+def checked_id(value: str, parent: str, name: str) -> str:
+    """A user's or an item's id: at most 256 bytes. ``parent`` is the path of the message that holds the field."""
     # A character takes up to four bytes, so most ids need no encoding to be seen to fit.
     if len(value) * 4 > MAX_ID_BYTES and (size := len(value.encode())) > MAX_ID_BYTES:
-        raise invalid_field(path, f"got {size:,} bytes; expected at most {MAX_ID_BYTES}")
+        raise invalid_field(_path(parent, name), f"got {size:,} bytes; expected at most {MAX_ID_BYTES}")
     return value
 
 
-def checked_item_ids(values: Sequence[str], path: str) -> list[str]:
-    """At most 10,000 ids."""
-    check_count(values, MAX_ITEM_IDS, path)
-    item_ids = list(values)
-    if len(max(item_ids, key=len, default="")) * 4 > MAX_ID_BYTES:
+def checked_item_ids(values: Sequence[str], parent: str, name: str) -> Sequence[str]:
+    """At most 10,000 ids. ``parent`` is the path of the message that holds the field."""
+    if not values:
+        return ()
+    check_count(values, MAX_ITEM_IDS, _path(parent, name))
+    item_ids = values[:]
+    if max(map(len, item_ids)) * 4 > MAX_ID_BYTES:
         for index, item_id in enumerate(item_ids):
-            checked_id(item_id, f"{path}[{index}]")
+            checked_id(item_id, parent, f"{name}[{index}]")
     return item_ids
+
+
+def _path(parent: str, name: str) -> str:
+    return f"{parent}.{name}" if parent else name
 
 
 def checked_categories(message: Categories, path: str) -> tuple[str, ...]:

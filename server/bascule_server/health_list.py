@@ -14,9 +14,10 @@ from typing import TypeAlias
 import grpc
 
 from bascule.standard_protos import health_pb2
+from bascule_server.wire import varint, with_length
 
 Statuses: TypeAlias = Mapping[str, health_pb2.HealthCheckResponse.ServingStatus.ValueType]
-"""The state of each service by its name, of at most 100 bytes."""
+"""The state of each service by its name."""
 
 
 def list_handler(statuses: Callable[[], Statuses]) -> grpc.GenericRpcHandler:
@@ -40,5 +41,4 @@ def encode_statuses(statuses: Statuses) -> bytes:
 
 
 def _field(number: int, value: bytes) -> bytes:
-    """A field with its length: https://protobuf.dev/programming-guides/encoding/. Number and length fit into a byte."""
-    return bytes([number << 3 | 2, len(value)]) + value
+    return varint(number << 3 | 2) + with_length(value)

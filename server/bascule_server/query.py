@@ -9,20 +9,24 @@ be unknown, but features and attributes are declared and have the declared kind,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bascule.v1.recommendation_service_pb2 import RankingPath
+from bascule_server.item_ids import ListedItems
 
 FeatureValue: TypeAlias = str | float | tuple[str, ...]
 """The value of a feature or an attribute: a category, a number, or several categories."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+NO_FEATURES: Mapping[str, FeatureValue] = MappingProxyType({})
+
+
+class Query(NamedTuple):
     """Whom or what to answer for.
 
     A user (``user_id``, ``history``, ``features``, any of them empty), or an item (``item_id``), or a vector.
@@ -31,7 +35,7 @@ class Query:
     user_id: str = ""
     history: Sequence[str] = ()
     """Item ids, oldest first."""
-    features: Mapping[str, FeatureValue] = field(default_factory=dict)
+    features: Mapping[str, FeatureValue] = NO_FEATURES
     item_id: str | None = None
     vector: NDArray[np.float32] | None = None
     """float32 [dimension]."""
@@ -101,19 +105,17 @@ class Embed:
     """Asks for the query's vector."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One row of work: a query and what is wanted of it."""
 
     query: Query
     ask: Rank | Score | Embed
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(NamedTuple):
     """The best items, best first; at equal scores in the order of the catalogue."""
 
-    item_ids: list[str]
+    items: ListedItems
     scores: NDArray[np.float32]
     """float32 [items], higher is better."""
     path: RankingPath.ValueType
@@ -121,6 +123,11 @@ class Ranking:
     """Ids of the query that the catalogue does not have: the first 100 distinct ones."""
     attributes: list[dict[str, FeatureValue]] | None = None
     """The items' attributes, where any were asked for."""
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The items' ids, made anew each time."""
+        return self.items.ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """From ``RankingOptions`` to what is asked of the scorer: counts, filters, the cap, the attributes to return."""
 
 import math
+from functools import lru_cache
 
 from bascule.v1.artifact_pb2 import ATTRIBUTE_KIND_NUMERIC
 from bascule.v1.recommendation_service_pb2 import AttributeCap, AttributeFilter, NumberRange, RankingOptions
@@ -14,9 +15,27 @@ MAX_ITEM_COUNT = 1_000
 MAX_FILTERS = 32
 MAX_RETURNED_ATTRIBUTES = 32
 
+MAX_KEPT = 256
+"""How many different options are kept decoded."""
+
+MAX_KEPT_BYTES = 1_024
+"""Longer options, with many filters say, are decoded each time."""
+
 
 def decode_options(options: RankingOptions, path: str, schema: Schema) -> Rank:
-    """How to rank."""
+    """How to rank. Equal options are decoded once: a client's are mostly the same."""
+    serialised = options.SerializeToString(deterministic=True)
+    if len(serialised) > MAX_KEPT_BYTES:
+        return _decoded(options, path, schema)
+    return _kept(serialised, path, schema)
+
+
+@lru_cache(MAX_KEPT)
+def _kept(serialised: bytes, path: str, schema: Schema) -> Rank:
+    return _decoded(RankingOptions.FromString(serialised), path, schema)
+
+
+def _decoded(options: RankingOptions, path: str, schema: Schema) -> Rank:
     return Rank(
         item_count=_item_count(options.item_count, f"{path}.item_count"),
         exclude_history=not options.HasField("exclude_history") or options.exclude_history,

@@ -3,11 +3,12 @@
 # ruff: noqa: N802 - the methods are named by the protocol
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from bascule.v1 import recommendation_service_pb2 as pb
-from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceServicer
 from bascule_server.admission import Admission
 from bascule_server.batcher import Batcher
 from bascule_server.calls import CURRENT_CALL, Call
@@ -23,9 +24,10 @@ from bascule_server.decoding import (
 from bascule_server.draining import Draining
 from bascule_server.encoding import (
     RowAnswer,
+    encode_batch,
     encode_embeddings,
-    encode_ranking,
-    encode_rankings,
+    encode_message,
+    encode_recommendation,
     encode_scores,
 )
 from bascule_server.errors import Reason, ServiceError
@@ -35,8 +37,10 @@ from bascule_server.query import Question
 from bascule_server.streaming import answer_in_order
 from bascule_server.transports.transport import Reply
 
+NAME = pb.DESCRIPTOR.services_by_name["RecommendationService"].full_name
 
-class RecommendationService(RecommendationServiceServicer):
+
+class RecommendationService:
     """Answers with the models of ``models``. Knows nothing of the transport but the shape of its methods."""
 
     def __init__(
@@ -48,12 +52,29 @@ class RecommendationService(RecommendationServiceServicer):
         self._draining = draining
         self._stream_window = stream_window
 
-    async def RecommendItems(self, request: pb.RecommendItemsRequest, _context: object) -> pb.RecommendItemsResponse:
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Knows the five methods. Rankings are serialised where they are made, so their methods return bytes."""
+        ready = bytes  # which returns bytes as they are
+        unary, stream = grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "RecommendItems": unary(self.RecommendItems, pb.RecommendItemsRequest.FromString, ready),
+            "BatchRecommendItems": unary(self.BatchRecommendItems, pb.BatchRecommendItemsRequest.FromString, ready),
+            "StreamRecommendItems": stream(self.StreamRecommendItems, pb.StreamRecommendItemsRequest.FromString, ready),
+            "ScoreItems": unary(
+                self.ScoreItems, pb.ScoreItemsRequest.FromString, pb.ScoreItemsResponse.SerializeToString
+            ),
+            "EmbedQueries": unary(
+                self.EmbedQueries, pb.EmbedQueriesRequest.FromString, pb.EmbedQueriesResponse.SerializeToString
+            ),
+        }
+        return grpc.method_handlers_generic_handler(NAME, methods)
+
+    async def RecommendItems(self, request: pb.RecommendItemsRequest, _context: object) -> bytes:
         """One ranking for one query."""
         model = self._models.serving(request.model)
         question = decode_ranking(request, model.schema)
         answer = await self._answer_one(model, question)
-        return _response(model, answer)
+        return encode_recommendation(answer, model.name_and_version)
 
     def recommend_quickly(self, message: bytes, call: Call, reply: Reply) -> None:
         """``RecommendItems`` from its serialised request, for a transport that hands calls over without tasks.
@@ -69,18 +90,16 @@ class RecommendationService(RecommendationServiceServicer):
         result = _QuickResult(model, self._admission, reply)
         self._batcher.submit(model.scorer, [question], call, result, interactive=True)
 
-    async def BatchRecommendItems(
-        self, request: pb.BatchRecommendItemsRequest, _context: object
-    ) -> pb.BatchRecommendItemsResponse:
+    async def BatchRecommendItems(self, request: pb.BatchRecommendItemsRequest, _context: object) -> bytes:
         """A ranking, or its own error, for each of many queries."""
         model = self._models.serving(request.model)
         rows = decode_rankings(request, model.schema)
         answers = await self._answer_many(model, rows)
-        return pb.BatchRecommendItemsResponse(served_by=model.name_and_version, results=encode_rankings(answers))
+        return encode_batch(answers, model.name_and_version)
 
     def StreamRecommendItems(
         self, request_iterator: AsyncIterator[pb.StreamRecommendItemsRequest], _context: object
-    ) -> AsyncIterator[pb.StreamRecommendItemsResponse]:
+    ) -> AsyncIterator[bytes]:
         """An answer to each message, in order."""
         return answer_in_order(request_iterator, self._answer_message, self._stream_window, self._draining)
 
@@ -107,20 +126,17 @@ class RecommendationService(RecommendationServiceServicer):
         with self._admission.admit(len(rows)):
             return await self._answer_rows(model, rows, interactive=True)
 
-    async def _answer_message(self, request: pb.StreamRecommendItemsRequest) -> pb.StreamRecommendItemsResponse:
+    async def _answer_message(self, request: pb.StreamRecommendItemsRequest) -> bytes:
         """The answer to one message of a stream. Its rows wait for room, and where calls wait too, for their turn."""
         check_query_count(request.queries)
         try:
             model = self._models.serving(request.model)
         except ServiceError as error:
-            refused = encode_rankings([error] * len(request.queries))
-            return pb.StreamRecommendItemsResponse(sequence_id=request.sequence_id, results=refused)
+            return encode_message([error] * len(request.queries), request.sequence_id, None)
         rows = decode_message(request, model.schema)
         async with self._admission.admit_from_stream(len(rows)):
             answers = await self._answer_rows(model, rows, interactive=False)
-        return pb.StreamRecommendItemsResponse(
-            sequence_id=request.sequence_id, served_by=model.name_and_version, results=encode_rankings(answers)
-        )
+        return encode_message(answers, request.sequence_id, model.name_and_version)
 
     async def _answer_rows(self, model: ServingModel, rows: Sequence[Row], *, interactive: bool) -> list[RowAnswer]:
         """The answers to the questions among the rows; what is no question stands in its own answer's place."""
@@ -149,7 +165,7 @@ class _QuickResult:
         """Sends the answer."""
         self._admission.leave(1)
         try:
-            message = _response(self._model, answers[0]).SerializeToString()
+            message = encode_recommendation(answers[0], self._model.name_and_version)
         except ServiceError as error:
             self._reply.fail(error)
         except Exception as exception:  # noqa: BLE001 - it concerns this call alone
@@ -161,10 +177,6 @@ class _QuickResult:
         """Sends why there is none."""
         self._admission.leave(1)
         self._reply.fail(error)
-
-
-def _response(model: ServingModel, answer: RowAnswer) -> pb.RecommendItemsResponse:
-    return pb.RecommendItemsResponse(served_by=model.name_and_version, ranking=encode_ranking(answer))
 
 
 def _parsed(message: bytes) -> pb.RecommendItemsRequest:

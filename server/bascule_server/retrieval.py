@@ -6,7 +6,6 @@ what else is computed beside it; a matrix product, whose rounding does, only cho
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,8 +21,7 @@ class Found(NamedTuple):
     """float32 [items], higher is better."""
 
 
-@dataclass(frozen=True, slots=True)
-class Restriction:
+class Restriction(NamedTuple):
     """Which items may be found for one query."""
 
     excluded: NDArray[np.int64]

@@ -15,9 +15,9 @@ _VALUE_KINDS = {
 """From how a feature becomes a tensor to the kind of its value in a query. The history is no feature of a query."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Schema:
-    """What a query of one model version may hold."""
+    """What a query of one model version may hold. Each is equal to itself alone, so that it can be a key."""
 
     feature_kinds: Mapping[str, str]
     """By feature: ``category``, ``number`` or ``categories``, as in ``FeatureValue``."""

@@ -15,6 +15,7 @@ from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import QueryEncoder
 from bascule_server.exact_retrieval import ExactRetriever
+from bascule_server.item_ids import UNKNOWN
 from bascule_server.listing import capped, scoring_at_least
 from bascule_server.query import (
     Answer,
@@ -35,7 +36,8 @@ from bascule_server.tower import QueryTower
 MAX_UNKNOWN_IDS = 100
 """How many unknown ids an answer lists."""
 
-_UNRESTRICTED = Restriction(np.empty(0, np.int64))
+_NO_ROWS = np.empty(0, np.int64)
+_UNRESTRICTED = Restriction(_NO_ROWS)
 
 
 @dataclass(slots=True)
@@ -97,16 +99,16 @@ class Scorer:
         """Looks up the ids that the ranking must keep to."""
         excluded, unknown_excluded = self._catalogue.rows(question.query.excluded_item_ids)
         candidates, unknown_candidates = self._catalogue.rows(question.query.candidate_item_ids)
-        rows = [excluded]
+        kept_out = [excluded] if len(excluded) else []
         if rank.exclude_history:
-            rows.append(subject.history)
+            kept_out.append(subject.history)
         if subject.item_row is not None:
-            rows.append(np.array([subject.item_row]))
+            kept_out.append(np.array([subject.item_row]))
         return Task(
             question,
             subject,
             unknown_item_ids=[*subject.unknown_item_ids, *unknown_excluded, *unknown_candidates],
-            restriction=Restriction(np.concatenate(rows), self._catalogue.allowed(rank.filters)),
+            restriction=Restriction(_joined(kept_out), self._catalogue.allowed(rank.filters)),
             candidates=np.unique(candidates) if question.query.candidate_item_ids else None,
         )
 
@@ -126,18 +128,39 @@ class Scorer:
     def _answer(self, tasks: Sequence[Task]) -> list[Answer]:
         """The answers to tasks that have their vectors. Rankings are retrieved together."""
         asked = [(task, task.question.ask) for task in tasks]
-        rankings = [(task, ask) for task, ask in asked if isinstance(ask, Rank)]
-        found = iter(self._best([task for task, _ in rankings], [ask.item_count for _, ask in rankings]))
+        rankings = iter(self._rankings([(task, ask) for task, ask in asked if isinstance(ask, Rank)]))
         answers: list[Answer] = []
         for task, ask in asked:
             match ask:
                 case Rank():
-                    answers.append(self._ranking(task, ask, next(found)))
+                    answers.append(next(rankings))
                 case Score():
                     answers.append(self._item_scores(task, ask))
                 case Embed():
                     answers.append(QueryVector(_given(task.vector), task.subject.path))
         return answers
+
+    def _rankings(self, asked: Sequence[tuple[Task, Rank]]) -> list[Ranking]:
+        found = self._best([task for task, _ in asked], [rank.item_count for _, rank in asked])
+        shaped = [self._shaped(task, rank, each) for (task, rank), each in zip(asked, found, strict=True)]
+        listed = self._catalogue.item_ids.listed([each.rows for each in shaped])
+        return [
+            Ranking(
+                items,
+                each.scores,
+                task.subject.path,
+                _listed(task.unknown_item_ids),
+                self._catalogue.attributes(each.rows.tolist(), rank.attributes) if rank.attributes else None,
+            )
+            for (task, rank), each, items in zip(asked, shaped, listed, strict=True)
+        ]
+
+    def _shaped(self, task: Task, rank: Rank, found: Found) -> Found:
+        """What is kept of the best items."""
+        if rank.cap is not None:
+            column = self._catalogue.column(rank.cap.attribute)
+            found = capped(found, column, rank, lambda count: self._best([task], [count])[0])
+        return found if rank.min_score is None else scoring_at_least(rank.min_score, found)
 
     def _best(self, tasks: Sequence[Task], counts: Sequence[int]) -> list[Found]:
         """The best items for each task, within its exclusions, filters and candidates."""
@@ -167,32 +190,24 @@ class Scorer:
             return self._catalogue.popularity[rows]
         return products(task.vector, self._retriever_of(task).vectors[rows])
 
-    def _ranking(self, task: Task, rank: Rank, found: Found) -> Ranking:
-        if rank.cap is not None:
-            column = self._catalogue.column(rank.cap.attribute)
-            found = capped(found, column, rank, lambda count: self._best([task], [count])[0])
-        if rank.min_score is not None:
-            found = scoring_at_least(rank.min_score, found)
-        return Ranking(
-            item_ids=[self._catalogue.item_ids[row] for row in found.rows.tolist()],
-            scores=found.scores,
-            path=task.subject.path,
-            unknown_item_ids=_listed(task.unknown_item_ids),
-            attributes=self._catalogue.attributes(found.rows.tolist(), rank.attributes) if rank.attributes else None,
-        )
-
     def _item_scores(self, task: Task, ask: Score) -> ItemScores:
-        found = np.array([self._catalogue.row(item_id) for item_id in ask.item_ids], np.float64)
-        is_known = ~np.isnan(found)
-        scores = np.full(len(found), np.nan, np.float32)
-        scores[is_known] = self._scores(task, found[is_known].astype(np.int64))
+        rows = self._catalogue.item_ids.rows(ask.item_ids)
+        is_known = rows != UNKNOWN
+        scores = np.full(len(rows), np.nan, np.float32)
+        scores[is_known] = self._scores(task, rows[is_known])
         unknown = [item_id for item_id, known in zip(ask.item_ids, is_known.tolist(), strict=True) if not known]
         return ItemScores(scores, task.subject.path, _listed([*task.unknown_item_ids, *unknown]))
 
 
 def _listed(unknown_item_ids: Sequence[str]) -> list[str]:
     """The first distinct ones."""
+    if not unknown_item_ids:
+        return []
     return list(dict.fromkeys(unknown_item_ids))[:MAX_UNKNOWN_IDS]
+
+
+def _joined(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return rows[0] if len(rows) == 1 else np.concatenate(rows) if rows else _NO_ROWS
 
 
 def _given(vector: NDArray[np.float32] | None) -> NDArray[np.float32]:

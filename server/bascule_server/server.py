@@ -25,7 +25,6 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from bascule.v1 import model_service_pb2, recommendation_service_pb2
 from bascule.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
-from bascule.v1.recommendation_service_pb2_grpc import add_RecommendationServiceServicer_to_server
 from bascule_server.admission import Admission
 from bascule_server.batcher import Batcher
 from bascule_server.channel_options import channel_options
@@ -47,6 +46,9 @@ SERVICES = (
 
 RECOMMEND_ITEMS = f"/{SERVICES[0]}/RecommendItems"
 
+WINDOW_SECONDS = {"core": 0.0, "aio": 0.002}
+"""How long the batcher gathers under load: the C core hands over all calls that wait, grpc.aio one at a time."""
+
 LAST_WORDS_SECONDS = 1.0
 """For the statuses of calls that were given up."""
 
@@ -65,7 +67,7 @@ class Server:
         self._config = config
         self._models = models
         self._worker = ThreadPoolExecutor(1, "worker")
-        self._batcher = Batcher(config.largest_batch, None if config.transport == "core" else self._worker)
+        self._batcher = Batcher(config.largest_batch, self._worker, WINDOW_SECONDS[config.transport])
         self._draining = Draining()
         self._health = Health(SERVICES)
         self._recommendations = RecommendationService(
@@ -90,7 +92,7 @@ class Server:
     def _add_services(self) -> None:
         # The generated functions know grpcio's own servers alone.
         server = cast(grpc.aio.Server, self._transport)
-        add_RecommendationServiceServicer_to_server(self._recommendations, server)
+        server.add_generic_rpc_handlers((self._recommendations.handler(),))
         add_ModelServiceServicer_to_server(ModelService(self._models), server)
         # First, since the library's own handler answers all methods of the service that it knows.
         self._transport.add_generic_rpc_handlers((list_handler(self._health.statuses),))

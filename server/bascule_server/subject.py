@@ -1,7 +1,7 @@
 """Finds out what is known about the one a query is for, which decides the path that answers it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,7 @@ TOWER_PATHS = frozenset(
 """The paths on which the query tower makes the vector."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What is known about the one a query is for."""
 
     path: RankingPath.ValueType

@@ -23,7 +23,7 @@ SERVICE = "/bascule.v1.RecommendationService"
 @pytest.fixture(scope="session")
 def known_items(servable: Any, artifact_folder: Any) -> list[str]:
     """Three items of the catalogue."""
-    return list(read_catalogue(artifact_folder, servable.manifest).item_ids[:3])
+    return read_catalogue(artifact_folder, servable.manifest).item_ids.of(range(3))
 
 
 @pytest.fixture

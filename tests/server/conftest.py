@@ -1,12 +1,13 @@
 """A scorer that one can do in the head, and real servers on free loopback ports that answer with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
-from typing import Any, TypeAlias
+from threading import Event, Thread
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import numpy as np
@@ -26,11 +27,14 @@ from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
 from bascule_server.config import ServerConfig
+from bascule_server.item_ids import ItemIds
 from bascule_server.models import Models
 from bascule_server.query import Answer, ItemScores, NothingKnownError, QueryVector, Question, Rank, Ranking, Score
 from bascule_server.schema import Schema, schema_of
 from bascule_server.servable import ServableVersion
-from bascule_server.server import Server
+from bascule_server.server import Server, event_loop
+
+Result = TypeVar("Result")
 
 MANIFEST = Manifest(schema_version=1, model="counting", version=3, dimension=2, item_count=3)
 MANIFEST.query_features.extend(
@@ -44,6 +48,9 @@ MANIFEST.query_features.extend(
 MANIFEST.attributes.add(name="title", kind=AttributeKind.ATTRIBUTE_KIND_CATEGORICAL)
 MANIFEST.attributes.add(name="genres", kind=AttributeKind.ATTRIBUTE_KIND_MULTI_VALUED)
 MANIFEST.attributes.add(name="year", kind=AttributeKind.ATTRIBUTE_KIND_NUMERIC)
+
+
+(SEEN,) = ItemIds(["seen"]).listed([np.array([0])])
 
 
 @dataclass
@@ -74,7 +81,7 @@ class CountingScorer:
         length = len(query.history)
         match ask:
             case Rank():
-                return Ranking(["seen"], np.array([length], np.float32), RankingPath.RANKING_PATH_HISTORY, [])
+                return Ranking(SEEN, np.array([length], np.float32), RankingPath.RANKING_PATH_HISTORY, [])
             case Score(item_ids):
                 scores = np.arange(len(item_ids), dtype=np.float32)
                 return ItemScores(scores, RankingPath.RANKING_PATH_HISTORY, [])
@@ -88,7 +95,9 @@ class Running:
 
     server: Server
     port: int
-    working: asyncio.Task[None]
+    loop: asyncio.AbstractEventLoop
+    """The server's."""
+    working: "Future[None]"
     channel: grpc.aio.Channel
     scorer: CountingScorer
     recommendations: Any
@@ -97,8 +106,12 @@ class Running:
 
     async def failed(self) -> None:
         """Returns when loading failed."""
-        await asyncio.wait([self.working])
-        assert self.working.exception() is not None
+        with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it was
+            await asyncio.wrap_future(self.working)
+
+    async def stop(self) -> None:
+        """Has the server come to rest."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop))
 
 
 RunServer: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
@@ -126,40 +139,74 @@ def never_loaded() -> Iterator[Callable[[Path], None]]:
     is_over.set()
 
 
-@pytest.fixture
-def run_server() -> RunServer:
-    """Runs a server with the model ``counting``, version 3; keywords are fields of the configuration."""
+@pytest.fixture(params=["core", "aio"])
+def run_server(request: pytest.FixtureRequest) -> RunServer:
+    """Runs a server with the model ``counting``, version 3; keywords are fields of the configuration.
+
+    Each test runs with both transports.
+    """
 
     @asynccontextmanager
     async def run(load: Callable[[Path], Any] | None = None, **fields: Any) -> AsyncIterator[Running]:
         scorer = CountingScorer()
         models = Models([Path("counting/3")], load or (lambda _: ServableVersion(MANIFEST, scorer)))  # type: ignore[arg-type]
-        server = Server(ServerConfig(**{"listen": "127.0.0.1:0", "drain_seconds": 0.0, **fields}), models)
-        port = server.listen()
-        await server.start()
-        working = asyncio.create_task(server.work())
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            running = Running(
-                server,
-                port,
-                working,
-                channel,
-                scorer,
-                RecommendationServiceStub(channel),
-                ModelServiceStub(channel),
-                HealthStub(channel),
-            )
-            if load is None:
-                await channel.channel_ready()
-                await _until_serving(models)
-            try:
-                yield running
-            finally:
-                scorer.may_answer.set()
+        config = ServerConfig(**{"listen": "127.0.0.1:0", "drain_seconds": 0.0, "transport": request.param, **fields})
+        async with _loop_of(config) as loop:
+
+            async def start() -> tuple[Server, int, Future[None]]:
+                server = Server(config, models)
+                port = server.listen()
+                await server.start()
+                return server, port, asyncio.run_coroutine_threadsafe(server.work(), loop)
+
+            async def close(server: Server) -> None:
                 working.cancel()
                 await server.close()
 
+            server, port, working = await _run_in(loop, start())
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                running = Running(
+                    server,
+                    port,
+                    loop,
+                    working,
+                    channel,
+                    scorer,
+                    RecommendationServiceStub(channel),
+                    ModelServiceStub(channel),
+                    HealthStub(channel),
+                )
+                if load is None:
+                    await channel.channel_ready()
+                    await _until_serving(models)
+                try:
+                    yield running
+                finally:
+                    scorer.may_answer.set()
+                    await _run_in(loop, close(server))
+
     return run
+
+
+@asynccontextmanager
+async def _loop_of(config: ServerConfig) -> AsyncIterator[asyncio.AbstractEventLoop]:
+    """The event loop for a server: that of the test for grpc.aio, of which a process has one; else one in a thread."""
+    if config.transport == "aio":
+        yield asyncio.get_running_loop()
+        return
+    loop = event_loop(config)()
+    thread = Thread(target=loop.run_forever, name="server")
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    await asyncio.to_thread(thread.join)
+    loop.close()
+
+
+async def _run_in(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Result]) -> Result:
+    if loop is asyncio.get_running_loop():
+        return await coroutine
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
 
 async def _until_serving(models: Models) -> None:

@@ -111,7 +111,7 @@ def test_no_row_is_lost_or_doubled(jobs: list[tuple[int, bool, bool]], largest: 
 @asynccontextmanager
 async def running(largest: int, clock: Callable[[], float] = lambda: 0.0) -> AsyncIterator[Batcher]:
     with ThreadPoolExecutor(1) as worker:
-        batcher = Batcher(largest, worker, clock)
+        batcher = Batcher(largest, worker, clock=clock)
         task = asyncio.create_task(batcher.run())
         try:
             yield batcher

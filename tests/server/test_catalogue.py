@@ -12,10 +12,11 @@ from bascule.v1.artifact_pb2 import AttributeKind, Manifest
 from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
 from bascule_server.catalogue import Catalogue, Categories, Numbers, read_catalogue
+from bascule_server.item_ids import ItemIds
 from bascule_server.query import AnyOf, Filter, InRange, NoneOf
 
 CATALOGUE = Catalogue(
-    ["a", "b", "c", "d"],
+    ItemIds(["a", "b", "c", "d"]),
     np.array([0.4, 0.3, 0.2, 0.1], np.float32),
     {
         "title": Categories([("A",), ("B",), ("A",), ()], multi_valued=False),
@@ -43,7 +44,7 @@ ITEMS = pl.DataFrame(
 def passed(*filters: Filter) -> list[str]:
     allowed = CATALOGUE.allowed(filters)
     assert allowed is not None
-    return [CATALOGUE.item_ids[row] for row in np.flatnonzero(allowed)]
+    return CATALOGUE.item_ids.of(np.flatnonzero(allowed).tolist())
 
 
 def read(folder: Path, items: pl.DataFrame) -> Catalogue:
@@ -118,7 +119,7 @@ def test_the_attributes_of_an_item_lack_what_it_has_not() -> None:
 
 def test_a_catalogue_is_read_as_it_was_written(tmp_path: Path) -> None:
     catalogue = read(tmp_path, ITEMS)
-    assert catalogue.item_ids == ["a", "b", "c"]
+    assert list(catalogue.item_ids) == ["a", "b", "c"]
     assert catalogue.popularity.tolist() == np.array([0.6, 0.3, 0.1], np.float32).tolist()
     assert catalogue.attributes(range(3), ["title", "genres", "year"]) == [
         {"title": "A", "genres": ("sad", "new"), "year": 1990.0},

@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 
+from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.recommendation_service_pb2 import Categories, FeatureValue, ModelVersion, RankingPath
-from bascule_server.encoding import encode_embeddings, encode_ranking, encode_rankings, encode_scores
+from bascule_server.encoding import (
+    RowAnswer,
+    encode_batch,
+    encode_embeddings,
+    encode_message,
+    encode_ranking,
+    encode_recommendation,
+    encode_scores,
+)
 from bascule_server.errors import Reason, ServiceError, invalid_field
+from bascule_server.item_ids import ItemIds
 from bascule_server.query import ItemNotFoundError, ItemScores, NothingKnownError, QueryVector, Ranking
 
 VERSION = ModelVersion(model="m", version=3)
@@ -14,11 +24,16 @@ VERSION = ModelVersion(model="m", version=3)
 
 def ranking(**fields: list[dict[str, str | float | tuple[str, ...]]]) -> Ranking:
     scores = np.array([0.5, 0.25], np.float32)
-    return Ranking(["b", "a"], scores, RankingPath.RANKING_PATH_COLD, ["x"], **fields)
+    (items,) = ItemIds(["a", "b"]).listed([np.array([1, 0])])
+    return Ranking(items, scores, RankingPath.RANKING_PATH_COLD, ["x"], **fields)
+
+
+def encoded(answer: RowAnswer) -> pb.Ranking:
+    return pb.Ranking.FromString(encode_ranking(answer))
 
 
 def test_a_ranking_is_two_parallel_fields_best_first() -> None:
-    message = encode_ranking(ranking())
+    message = encoded(ranking())
     assert (list(message.item_ids), list(message.scores)) == (["b", "a"], [0.5, 0.25])
     assert message.path == RankingPath.RANKING_PATH_COLD
     assert list(message.unknown_item_ids) == ["x"]
@@ -27,12 +42,29 @@ def test_a_ranking_is_two_parallel_fields_best_first() -> None:
 
 def test_scores_travel_without_loss() -> None:
     score = np.float32(0.1)
-    message = encode_ranking(Ranking(["a"], np.array([score]), RankingPath.RANKING_PATH_COLD, []))
+    message = encoded(ranking()._replace(scores=np.array([score, score])))
     assert np.float32(message.scores[0]) == score
 
 
+def test_an_empty_ranking_has_its_path() -> None:
+    (nothing,) = ItemIds(["a"]).listed([np.empty(0, np.int64)])
+    message = encoded(Ranking(nothing, np.empty(0, np.float32), RankingPath.RANKING_PATH_POPULAR, []))
+    assert message == pb.Ranking(path=RankingPath.RANKING_PATH_POPULAR)
+
+
+def test_a_recommendation_names_the_version() -> None:
+    message = pb.RecommendItemsResponse.FromString(encode_recommendation(ranking(), VERSION))
+    assert (message.served_by, message.ranking) == (VERSION, encoded(ranking()))
+
+
+def test_an_answer_to_a_streams_message_has_its_number_and_the_version_where_there_is_one() -> None:
+    message = pb.StreamRecommendItemsResponse.FromString(encode_message([ranking()] * 2, 7, VERSION))
+    assert (message.sequence_id, message.served_by, len(message.results)) == (7, VERSION, 2)
+    assert not pb.StreamRecommendItemsResponse.FromString(encode_message([], 7, None)).HasField("served_by")
+
+
 def test_attributes_keep_their_kinds_and_what_an_item_lacks_is_absent() -> None:
-    message = encode_ranking(ranking(attributes=[{"title": "T", "year": 1990.0, "genres": ("x", "y")}, {}]))
+    message = encoded(ranking(attributes=[{"title": "T", "year": 1990.0, "genres": ("x", "y")}, {}]))
     full, empty = message.attributes
     assert full.values["title"] == FeatureValue(category="T")
     assert full.values["year"] == FeatureValue(number=1990)
@@ -42,7 +74,8 @@ def test_attributes_keep_their_kinds_and_what_an_item_lacks_is_absent() -> None:
 
 def test_each_row_has_its_own_ranking_or_its_own_error() -> None:
     wrong = invalid_field("queries[1]", "got none")
-    results = encode_rankings([ranking(), wrong, ItemNotFoundError()])
+    message = encode_batch([ranking(), wrong, ItemNotFoundError()], VERSION)
+    results = pb.BatchRecommendItemsResponse.FromString(message).results
     assert [result.WhichOneof("result") for result in results] == ["ranking", "error", "error"]
     assert results[1].error.message == "queries[1]: got none"
     assert results[2].error.code == StatusCode.NOT_FOUND.value[0]

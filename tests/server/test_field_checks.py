@@ -17,13 +17,13 @@ from bascule_server.field_checks import (
 
 @pytest.mark.parametrize("value", ["", "a" * 256, "é" * 128, "😀" * 64])
 def test_an_id_of_up_to_256_bytes_passes(value: str) -> None:
-    assert checked_id(value, "p") == value
+    assert checked_id(value, "", "p") == value
 
 
 @pytest.mark.parametrize("value", ["a" * 257, "é" * 129, "😀" * 65])
 def test_a_longer_id_is_refused_and_not_repeated(value: str) -> None:
     with pytest.raises(ServiceError) as caught:
-        checked_id(value, "p")
+        checked_id(value, "", "p")
     assert caught.value.violation == f"got {len(value.encode())} bytes; expected at most 256"
 
 
@@ -31,17 +31,17 @@ def test_a_longer_id_is_refused_and_not_repeated(value: str) -> None:
 def test_ids_pass_together_exactly_when_each_passes(values: list[str]) -> None:
     too_long = [index for index, value in enumerate(values) if len(value.encode()) > 256]
     if not too_long:
-        assert checked_item_ids(values, "p") == values
+        assert list(checked_item_ids(values, "", "p")) == values
         return
     with pytest.raises(ServiceError) as caught:
-        checked_item_ids(values, "p")
+        checked_item_ids(values, "", "p")
     assert caught.value.path == f"p[{too_long[0]}]"
 
 
 def test_more_ids_than_ten_thousand_are_refused() -> None:
-    assert len(checked_item_ids(["a"] * 10_000, "p")) == 10_000
+    assert len(checked_item_ids(["a"] * 10_000, "", "p")) == 10_000
     with pytest.raises(ServiceError, match="p: got 10,001; expected at most 10,000"):
-        checked_item_ids(["a"] * 10_001, "p")
+        checked_item_ids(["a"] * 10_001, "", "p")
 
 
 def test_more_categories_than_256_are_refused() -> None:

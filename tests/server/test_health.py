@@ -38,7 +38,7 @@ async def test_all_who_watch_are_told_that_the_server_stops(run_server: Any) -> 
         gone = running.health.Watch(pb.HealthCheckRequest())
         assert [(await watch.read()).status for watch in [*watches, gone]] == [pb.HealthCheckResponse.SERVING] * 4
         gone.cancel()
-        await running.server.stop()
+        await running.stop()
         assert [(await watch.read()).status for watch in watches] == [pb.HealthCheckResponse.NOT_SERVING] * 3
         for watch in watches:
             assert await watch.code() is grpc.StatusCode.UNAVAILABLE

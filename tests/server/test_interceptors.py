@@ -12,9 +12,11 @@ from structlog.testing import capture_logs
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule_server.calls import Call
 from bascule_server.errors import Reason, ServiceError
-from bascule_server.interceptors.call_log import call_log
+from bascule_server.interceptors.call_log import CallLog
 from bascule_server.interceptors.deadline import TimeoutPolicy, deadline
 from bascule_server.interceptors.error_boundary import error_boundary
+
+LOG = CallLog(every=1, slow_seconds=1)
 
 POLICY = TimeoutPolicy(default_seconds=5, max_seconds=30)
 
@@ -68,21 +70,30 @@ def test_our_own_errors_pass_as_they_are() -> None:
 def test_a_call_is_one_line_however_it_ends(exception: BaseException | None, code: str) -> None:
     with capture_logs() as lines:
         expected = pytest.raises(type(exception)) if exception else nullcontext()
-        with expected, call_log(Call("/m", row_count=3)):
+        with expected, LOG.around(Call("/m", row_count=3)):
             if exception:
                 raise exception
     assert [(line["event"], line["method"], line["rows"], line["code"]) for line in lines] == [("call", "/m", 3, code)]
 
 
+def test_of_calls_that_go_well_one_of_so_many_is_logged_and_each_that_is_slow() -> None:
+    log = CallLog(every=3, slow_seconds=1)
+    with capture_logs() as lines:
+        for rows in range(5):
+            log.answered(Call("/m", row_count=rows))
+        log.answered(Call("/m", start=time.monotonic() - 1, row_count=9))
+    assert [line["rows"] for line in lines] == [0, 3, 9]
+
+
 def test_probes_are_no_news() -> None:
-    with capture_logs() as lines, call_log(Call("/grpc.health.v1.Health/Check")):
+    with capture_logs() as lines, LOG.around(Call("/grpc.health.v1.Health/Check")):
         pass
     assert [line["log_level"] for line in lines] == ["debug"]
 
 
 async def test_a_log_line_names_neither_users_nor_items(run_server: Any) -> None:
     with capture_logs() as lines:
-        async with run_server() as running:
+        async with run_server(log_call_every=1) as running:
             for user_id in ("somebody", "broken"):
                 query = pb.Query(user=pb.User(user_id=user_id, history=["something"]))
                 call = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=query))

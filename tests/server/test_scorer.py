@@ -22,6 +22,7 @@ from bascule_server import artifact
 from bascule_server.artifact import read_manifest
 from bascule_server.catalogue import Catalogue, Categories, Numbers
 from bascule_server.encoder import QueryEncoder
+from bascule_server.item_ids import ItemIds
 from bascule_server.known_users import KnownUsers
 from bascule_server.query import (
     Answer,
@@ -67,7 +68,9 @@ class AgeAndHistoryTower:
 def by_hand() -> Scorer:
     popularity = np.array([0.1, 0.5, 0.1, 0.3], np.float32)
     genres = Categories([("sad",), ("sad", "new"), (), ("new",)], multi_valued=True)
-    catalogue = Catalogue(list("abcd"), popularity, {"genres": genres, "year": Numbers(np.array([1, 2, 3, np.nan]))})
+    catalogue = Catalogue(
+        ItemIds(list("abcd")), popularity, {"genres": genres, "year": Numbers(np.array([1, 2, 3, np.nan]))}
+    )
     encoder = QueryEncoder(QUERY_FEATURES, {})
     users = KnownUsers(["ann"], pl.Series([[0]], dtype=pl.List(pl.Int64)), {"age": pl.Series([2])})
     return Scorer(catalogue, Subjects(catalogue, users, encoder.features), encoder, AgeAndHistoryTower(), VECTORS)
@@ -207,6 +210,7 @@ class Reference:
         items, users = pl.read_parquet(folder / artifact.ITEMS), pl.read_parquet(folder / artifact.USERS)
         self.items = items.to_dicts()
         self.rows = {item["item_id"]: row for row, item in enumerate(self.items)}
+        self.item_ids = ItemIds([item["item_id"] for item in self.items])
         self.vectors: NDArray[np.float32] = np.load(folder / artifact.ITEM_VECTORS)
         self.shares = (items["popularity"] / items["popularity"].sum()).to_numpy().astype(np.float32)
         self.users = {user["user_id"]: user for user in users.to_dicts()}
@@ -298,7 +302,7 @@ class Reference:
         kept = [row for row in kept if rank.min_score is None or scores[row] >= rank.min_score]
         attributes = [{name: shown(self.items[row][name]) for name in rank.attributes} for row in kept]
         return Ranking(
-            [self.items[row]["item_id"] for row in kept],
+            self.item_ids.listed([np.array(kept, np.int64)])[0],
             np.array([scores[row] for row in kept], np.float32),
             path,
             self._unknown(query.history, query.excluded_item_ids, query.candidate_item_ids),

@@ -165,7 +165,7 @@ async def test_a_stopping_server_answers_what_is_in_flight(run_server: Any) -> N
         await asked(running)
         watch = running.health.Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        stopping = asyncio.create_task(running.server.stop())
+        stopping = asyncio.create_task(running.stop())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert await watch.code() is grpc.StatusCode.UNAVAILABLE
         refused = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(1)))
@@ -180,7 +180,7 @@ async def test_a_stopping_server_answers_what_its_streams_have_sent_and_says_why
         call = running.recommendations.StreamRecommendItems()
         await call.write(message(1, 7))
         assert scores((await call.read()).results) == [7]
-        await running.server.stop()
+        await running.stop()
         assert await failure(call) == (grpc.StatusCode.UNAVAILABLE, Reason.STOPPING)
 
 
@@ -189,7 +189,7 @@ async def test_what_outlasts_the_grace_is_told_why_it_ends(run_server: Any) -> N
         running.scorer.may_answer.clear()
         held = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(4)))
         await asked(running)
-        await running.server.stop()
+        await running.stop()
         assert await failure(held) == (grpc.StatusCode.UNAVAILABLE, Reason.STOPPING)
 
 

@@ -10,6 +10,7 @@ from bascule.v1.artifact_pb2 import CategoricalFeature, Feature, StandardisedFea
 from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import FeaturesEncoder
+from bascule_server.item_ids import ItemIds
 from bascule_server.known_users import KnownUsers
 from bascule_server.query import FeatureValue, ItemNotFoundError, Query
 from bascule_server.subject import TOWER_PATHS, Subjects
@@ -20,7 +21,7 @@ FEATURES = [
 ]
 
 SUBJECTS = Subjects(
-    Catalogue(["a", "b", "c", "d"], np.full(4, 0.25, np.float32), {}),
+    Catalogue(ItemIds(["a", "b", "c", "d"]), np.full(4, 0.25, np.float32), {}),
     KnownUsers(
         ["ann", "new"],
         pl.Series([[0, 2], []], dtype=pl.List(pl.Int64)),

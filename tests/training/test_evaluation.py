@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bascule.v1.artifact_pb2 import Feature, HistoryFeature
 from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import HISTORY, QueryEncoder
+from bascule_server.item_ids import ItemIds
 from bascule_server.known_users import KnownUsers
 from bascule_server.scorer import Scorer
 from bascule_server.subject import Subjects
@@ -64,7 +65,7 @@ class LastItem:
         return scores
 
     def scorer(self, item_ids: list[str]) -> Scorer:
-        catalogue = Catalogue(item_ids, np.full(len(item_ids), 1 / len(item_ids), np.float32), {})
+        catalogue = Catalogue(ItemIds(item_ids), np.full(len(item_ids), 1 / len(item_ids), np.float32), {})
         encoder = QueryEncoder([Feature(name=HISTORY, history=HistoryFeature(max_length=5))], {})
         subjects = Subjects(catalogue, KnownUsers([], pl.Series(), {}), encoder.features)
         return Scorer(catalogue, subjects, encoder, self, self.item_vectors)

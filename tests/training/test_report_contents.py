@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bascule.v1.artifact_pb2 import Feature, HistoryFeature
 from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import HISTORY, QueryEncoder
+from bascule_server.item_ids import ItemIds
 from bascule_server.known_users import KnownUsers
 from bascule_server.scorer import Scorer
 from bascule_server.subject import Subjects
@@ -128,7 +129,7 @@ class Newest:
 
     def scorer(self) -> Scorer:
         item_ids = [str(row) for row in range(len(self.item_vectors))]
-        catalogue = Catalogue(item_ids, np.full(len(item_ids), 1 / len(item_ids), np.float32), {})
+        catalogue = Catalogue(ItemIds(item_ids), np.full(len(item_ids), 1 / len(item_ids), np.float32), {})
         encoder = QueryEncoder([Feature(name=HISTORY, history=HistoryFeature(max_length=50))], {})
         subjects = Subjects(catalogue, KnownUsers([], pl.Series(), {}), encoder.features)
         return Scorer(catalogue, subjects, encoder, self, self.item_vectors)

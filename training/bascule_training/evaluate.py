@@ -91,7 +91,7 @@ def evaluate(folder: Path, log: Log, progress: Progress | None = None) -> Evalua
     """
     servable = load_servable(folder)
     manifest = servable.manifest
-    item_ids = read_catalogue(folder, manifest).item_ids
+    item_ids = list(read_catalogue(folder, manifest).item_ids)
     try:
         cases = cases_of(log.known, log.asked, item_ids, _features(log.users, manifest), log.rules)
     except ValueError as error:

@@ -6,12 +6,17 @@ So nothing is handed from thread to thread, and what has come in while a batch w
 import asyncio
 import selectors
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any
 
 from bascule_server.faults import fault
 from bascule_server.transports.c_core import Event, Queue, handle
 
 SLICE_SECONDS = 0.02
-"""How long it waits for the core at a time. What else the loop waits for, signals and other threads, it sees then."""
+"""How long it waits for the core at a time. What else the loop waits for, such as signals, it sees then."""
+
+HURRIED_SLICE_SECONDS = 0.001
+"""The same while another thread works for the loop."""
 
 
 class CoreEventLoop(asyncio.SelectorEventLoop):
@@ -23,7 +28,17 @@ class CoreEventLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.queue = Queue()
-        super().__init__(_Selector(self.queue, self._handle_soon))
+        self._waits = _Selector(self.queue, self._handle_soon)
+        super().__init__(self._waits)
+
+    def run_in_executor(  # type: ignore[override]  # it takes whatever asyncio takes
+        self, executor: Executor | None, func: Callable[..., Any], *args: object
+    ) -> asyncio.Future[Any]:
+        """See ``asyncio``."""
+        future = super().run_in_executor(executor, func, *args)
+        self._waits.hurries += 1
+        future.add_done_callback(self._waits.calm_down)
+        return future
 
     def _handle_soon(self, events: Sequence[Event]) -> None:
         self.call_soon(_handle_all, events)
@@ -42,10 +57,17 @@ class _Selector(selectors.DefaultSelector):
         super().__init__()
         self._queue = queue
         self._on_events = on_events
+        self.hurries = 0
+        """How many results of other threads are awaited."""
+
+    def calm_down(self, _: object) -> None:
+        """One of them is there."""
+        self.hurries -= 1
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """See ``selectors``. Returns early, as it may, though nothing is there."""
-        events = self._queue.take(SLICE_SECONDS if timeout is None else min(timeout, SLICE_SECONDS))
+        longest = HURRIED_SLICE_SECONDS if self.hurries else SLICE_SECONDS
+        events = self._queue.take(longest if timeout is None else min(timeout, longest))
         if events:
             self._on_events(events)
         return super().select(0)

@@ -98,7 +98,7 @@ class CoreTransport:
                 self._handlers[incoming.method] = found
         return found
 
-    async def _serve(self, awaited: "_AwaitedCall", handler: Handler) -> None:
+    async def _serve(self, awaited: _AwaitedCall, handler: Handler) -> None:
         """Answers one call."""
         incoming, is_stream = awaited.incoming, handler.response_streaming
         call = self._surroundings.call(incoming.method, incoming.remaining_seconds, is_stream=is_stream)
@@ -124,7 +124,7 @@ class _CallDetails:
     invocation_metadata: Metadata
 
 
-async def _answer_stream(awaited: "_AwaitedCall", handler: Handler) -> None:
+async def _answer_stream(awaited: _AwaitedCall, handler: Handler) -> None:
     requests: object
     if handler.request_streaming:
         requests, method = _requests(awaited, handler), handler.stream_stream
@@ -136,7 +136,7 @@ async def _answer_stream(awaited: "_AwaitedCall", handler: Handler) -> None:
     await awaited.end()
 
 
-async def _requests(awaited: "_AwaitedCall", handler: Handler) -> AsyncIterator[object]:
+async def _requests(awaited: _AwaitedCall, handler: Handler) -> AsyncIterator[object]:
     deserialise = lenient(handler)
     while (message := await awaited.message()) is not None:
         yield readable(deserialise(message))
