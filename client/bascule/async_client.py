@@ -5,8 +5,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
@@ -25,7 +35,7 @@ from bascule.answers import (
 )
 from bascule.arrays import Float32Array
 from bascule.async_streaming import recommend_stream
-from bascule.channel import DEFAULT_TARGET, open_async_channel
+from bascule.channel import DEFAULT_TARGET, open_async_channels
 from bascule.client import DEFAULT_TIMEOUT
 from bascule.errors import BasculeError, rpc_errors
 from bascule.models import Model, read_model
@@ -57,6 +67,8 @@ class AsyncClient:
         model: The model to ask where a call names none. Empty: the only one that the server has.
         timeout: How many seconds a call may take, where it does not say so itself; in a stream, each answer.
         credentials: For an encrypted connection, such as ``grpc.ssl_channel_credentials()`` returns.
+        connections: How many connections calls are spread over in turn. A server with several workers gives each
+            connection to one of them, so have some for each.
 
     Every method raises ``BasculeError`` for what the server, or the way to it, does wrong, and ``ValueError`` or
     ``TypeError`` for arguments that cannot be sent.
@@ -69,11 +81,13 @@ class AsyncClient:
         model: str = "",
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
+        connections: int = 1,
     ) -> None:
         self._target = target
         self._model = model
         self._timeout = timeout
         self._credentials = credentials
+        self._connections = connections
 
     async def recommend(
         self,
@@ -199,8 +213,8 @@ class AsyncClient:
             await asyncio.sleep(health.POLL_SECONDS)
 
     async def close(self) -> None:
-        """Ends the connection, and every call that is still in flight."""
-        await self._channel.close()
+        """Ends the connections, and every call that is still in flight."""
+        await asyncio.gather(*(channel.close() for channel in self._channels))
 
     async def __aenter__(self) -> Self:
         return self
@@ -216,20 +230,25 @@ class AsyncClient:
     # An asynchronous channel belongs to the event loop that runs when it is made, so it is made when it is needed.
 
     @cached_property
-    def _channel(self) -> grpc.aio.Channel:
-        return open_async_channel(self._target, self._credentials)
+    def _channels(self) -> list[grpc.aio.Channel]:
+        return open_async_channels(self._target, self._credentials, self._connections)
 
     @cached_property
+    def _stubs(self) -> Iterator[RecommendationServiceAsyncStub]:
+        return itertools.cycle([RecommendationServiceStub(channel) for channel in self._channels])
+
+    @property
     def _recommendations(self) -> RecommendationServiceAsyncStub:
-        return RecommendationServiceStub(self._channel)
+        """The connections take turns."""
+        return next(self._stubs)
 
     @cached_property
     def _models(self) -> ModelServiceAsyncStub:
-        return ModelServiceStub(self._channel)
+        return ModelServiceStub(self._channels[0])
 
     @cached_property
     def _health_check(self) -> Callable[..., Any]:
-        return health.health_check(self._channel)
+        return health.health_check(self._channels[0])
 
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else timeout

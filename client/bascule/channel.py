@@ -51,15 +51,26 @@ CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
 """The core passes over options that it does not know, also misspelt ones; a test looks for each key in its binary."""
 
 
-def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    """A channel, encrypted where there are credentials. It connects at the first call."""
+def open_channels(target: str, credentials: grpc.ChannelCredentials | None, count: int) -> list[grpc.Channel]:
+    """Channels, encrypted where there are credentials. Each connects at its first call, and shares no connection.
+
+    Raises:
+        ValueError: ``count`` is below 1.
+    """
     if credentials is None:
-        return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
-    return grpc.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+        return [grpc.insecure_channel(target, options=options) for options in _options(count)]
+    return [grpc.secure_channel(target, credentials, options=options) for options in _options(count)]
 
 
-def open_async_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    """The same for the running event loop, to which the channel belongs."""
+def open_async_channels(target: str, credentials: grpc.ChannelCredentials | None, count: int) -> list[grpc.aio.Channel]:
+    """The same for the running event loop, to which the channels belong."""
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
-    return grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+        return [grpc.aio.insecure_channel(target, options=options) for options in _options(count)]
+    return [grpc.aio.secure_channel(target, credentials, options=options) for options in _options(count)]
+
+
+def _options(count: int) -> list[tuple[ChannelOption, ...]]:
+    if count < 1:
+        raise ValueError(f"connections is at least 1; got {count}")
+    own = ((), (("grpc.use_local_subchannel_pool", 1),))[count > 1]
+    return [(*CHANNEL_OPTIONS, *own)] * count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -19,7 +20,7 @@ from bascule.answers import (
     read_scores,
 )
 from bascule.arrays import Float32Array
-from bascule.channel import DEFAULT_TARGET, open_channel
+from bascule.channel import DEFAULT_TARGET, open_channels
 from bascule.errors import BasculeError, rpc_errors
 from bascule.models import Model, read_model
 from bascule.query import FeatureValue, Query, RankingOptions, VectorValues
@@ -47,6 +48,8 @@ class Client:
         model: The model to ask where a call names none. Empty: the only one that the server has.
         timeout: How many seconds a call may take, where it does not say so itself; in a stream, each answer.
         credentials: For an encrypted connection, such as ``grpc.ssl_channel_credentials()`` returns.
+        connections: How many connections calls are spread over in turn. A server with several workers gives each
+            connection to one of them, so have some for each.
 
     Every method raises ``BasculeError`` for what the server, or the way to it, does wrong, and ``ValueError`` or
     ``TypeError`` for arguments that cannot be sent.
@@ -59,14 +62,15 @@ class Client:
         model: str = "",
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
+        connections: int = 1,
     ) -> None:
         self._target = target
         self._model = model
         self._timeout = timeout
-        self._channel = open_channel(target, credentials)
-        self._recommendations = RecommendationServiceStub(self._channel)
-        self._models = ModelServiceStub(self._channel)
-        self._health_check = health.health_check(self._channel)
+        self._channels = open_channels(target, credentials, connections)
+        self._stubs = itertools.cycle([RecommendationServiceStub(channel) for channel in self._channels])
+        self._models = ModelServiceStub(self._channels[0])
+        self._health_check = health.health_check(self._channels[0])
 
     def recommend(
         self,
@@ -197,8 +201,9 @@ class Client:
             time.sleep(health.POLL_SECONDS)
 
     def close(self) -> None:
-        """Ends the connection, and every call that is still in flight."""
-        self._channel.close()
+        """Ends the connections, and every call that is still in flight."""
+        for channel in self._channels:
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -207,6 +212,11 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def _recommendations(self) -> RecommendationServiceStub:
+        """The connections take turns."""
+        return next(self._stubs)
 
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else timeout

@@ -55,6 +55,8 @@ class Job:
     arrival: float
     """In seconds, on the clock of the call's deadline."""
     result: Result
+    on_delay: Callable[[], None] = lambda: None
+    """Is called where the answers are not computed on the spot; maybe several times."""
     answers: list[RowAnswer] = field(default_factory=list)
     """Those of the first rows. A job's rows are computed in order, whatever batches they are in."""
 
@@ -147,10 +149,21 @@ class Batcher:
         self._last_end = -math.inf
 
     def submit(
-        self, scorer: Scorer, questions: Sequence[Question], call: Call, result: Result, *, interactive: bool
+        self,
+        scorer: Scorer,
+        questions: Sequence[Question],
+        call: Call,
+        result: Result,
+        *,
+        interactive: bool,
+        on_delay: Callable[[], None] = lambda: None,
     ) -> None:
-        """Has questions, at least one, answered: INTERNAL where scoring failed, DEADLINE_EXCEEDED where it is late."""
-        self._waiting.append(Rows(Job(scorer, questions, interactive, call, self._clock(), result), 0, len(questions)))
+        """Has questions, at least one, answered: INTERNAL where scoring failed, DEADLINE_EXCEEDED where it is late.
+
+        ``on_delay`` is called, maybe several times, where that is not done on the spot.
+        """
+        job = Job(scorer, questions, interactive, call, self._clock(), result, on_delay)
+        self._waiting.append(Rows(job, 0, len(questions)))
         self._arrived.set()
 
     async def answer(
@@ -185,11 +198,17 @@ class Batcher:
         for rows in over:
             if not rows.job.result.done():
                 rows.job.result.set_exception(ServiceError(Reason.DEADLINE_EXCEEDED))
+        for rows in self._waiting:
+            rows.job.on_delay()
         for rows in batch:
             rows.job.call.queue_seconds = max(rows.job.call.queue_seconds, now - rows.job.arrival)
         if batch:
             questions = [question for rows in batch for question in rows.questions]
-            answers = await self._score(batch[0].job.scorer, questions)
+            is_short = self._row_seconds * len(questions) <= ON_THE_SPOT_SECONDS
+            if not is_short:
+                for rows in batch:
+                    rows.job.on_delay()
+            answers = await self._score(batch[0].job.scorer, questions, on_the_spot=is_short)
             self._last_end = self._clock()
             self._row_seconds = (self._last_end - now) / len(questions)
             _hand_out(answers, batch)
@@ -200,9 +219,9 @@ class Batcher:
             return self._largest_batch
         return min(self._largest_batch, max(1, int(MAX_BATCH_SECONDS / self._row_seconds)))
 
-    async def _score(self, scorer: Scorer, questions: list[Question]) -> Sequence[RowAnswer]:
+    async def _score(self, scorer: Scorer, questions: list[Question], *, on_the_spot: bool) -> Sequence[RowAnswer]:
         try:
-            if self._row_seconds * len(questions) <= ON_THE_SPOT_SECONDS:
+            if on_the_spot:
                 answers = scorer.answer(questions)
             else:
                 answers = await asyncio.get_running_loop().run_in_executor(self._worker, scorer.answer, questions)

@@ -15,7 +15,7 @@ def channel_options(config: ServerConfig) -> list[ChannelOption]:
     """Everything that the core is told. Durations in milliseconds."""
     options = [
         # A second server on the same port would otherwise start, and get some of the first one's connections.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(config.workers > 1)),
         ("grpc.max_receive_message_length", config.max_request_bytes),
         ("grpc.max_send_message_length", config.max_response_bytes),
         ("grpc.max_metadata_size", 8 * 1024),

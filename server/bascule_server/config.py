@@ -36,6 +36,8 @@ class ServerConfig(BaseModel):
     """Whether to listen beyond this machine, where anybody can read along and call."""
     reflection: bool = False
     """Whether callers may ask for the definitions of the services."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that share the port, best one a core. A connection belongs to one of them."""
     transport: Literal["core", "aio"] = "core"
     """What drives gRPC: its C core directly, which answers several times as many calls, or the public grpc.aio."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -3,18 +3,25 @@
     begin()    no new streams; those that are open end after what they have read
     refuse()   no new calls either
 
-A call is in flight for as long as its task, which ends only when its status is on the wire; one without a task from
+A call is in flight for as long as its task, which ends only when its status is on the wire; one that has no task, from
 ``enter`` to ``leave``.
 """
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from bascule_server.errors import Reason, ServiceError
 
 Task: TypeAlias = asyncio.Task[Any]
+
+
+class Ending(Protocol):
+    """A call that has no task."""
+
+    def fail(self, error: ServiceError) -> None:
+        """Ends it with a status that says why; nothing where it has ended already."""
 
 
 class Draining:
@@ -27,24 +34,24 @@ class Draining:
         self._streams: set[Task] = set()
         self._calls: set[Task] = set()
         self._readers: set[Task] = set()
-        self._entered = 0
+        self._entered: set[Ending] = set()
         self._all_left = asyncio.Event()
         self._all_left.set()
 
-    def enter(self) -> None:
-        """Knows one more call without a task, until ``leave``.
+    def enter(self, call: Ending) -> None:
+        """Knows a call that has no task, until ``leave``.
 
         Raises:
             ServiceError: STOPPING, where calls are not taken any more.
         """
         if not self._takes_calls:
             raise ServiceError(Reason.STOPPING)
-        self._entered += 1
+        self._entered.add(call)
         self._all_left.clear()
 
-    def leave(self) -> None:
+    def leave(self, call: Ending) -> None:
         """Such a call has its status."""
-        self._entered -= 1
+        self._entered.discard(call)
         if not self._entered:
             self._all_left.set()
 
@@ -103,6 +110,8 @@ class Draining:
     def give_up(self) -> None:
         """Ends what is in flight: with a status that says why, which something cut off would lack."""
         self._given_up = True
+        for call in list(self._entered):
+            call.fail(ServiceError(Reason.STOPPING))
         for task in self._streams | self._calls:
             task.cancel()
 

@@ -3,6 +3,7 @@
 # ruff: noqa: N802 - the methods are named by the protocol
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -51,6 +52,7 @@ class RecommendationService:
         self._batcher = batcher
         self._draining = draining
         self._stream_window = stream_window
+        self._leave_one = partial(admission.leave, 1)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Knows the five methods. Rankings are serialised where they are made, so their methods return bytes."""
@@ -87,8 +89,9 @@ class RecommendationService:
         question = decode_ranking(request, model.schema)
         call.row_count = 1
         self._admission.enter(1)
-        result = _QuickResult(model, self._admission, reply)
-        self._batcher.submit(model.scorer, [question], call, result, interactive=True)
+        reply.when_over = self._leave_one
+        result = _QuickResult(model, reply)
+        self._batcher.submit(model.scorer, [question], call, result, interactive=True, on_delay=reply.delay)
 
     async def BatchRecommendItems(self, request: pb.BatchRecommendItemsRequest, _context: object) -> bytes:
         """A ranking, or its own error, for each of many queries."""
@@ -150,11 +153,10 @@ class RecommendationService:
 class _QuickResult:
     """Sends the one ranking of a call as soon as it is there; see ``batcher.Result``."""
 
-    __slots__ = ("_admission", "_model", "_reply")
+    __slots__ = ("_model", "_reply")
 
-    def __init__(self, model: ServingModel, admission: Admission, reply: Reply) -> None:
+    def __init__(self, model: ServingModel, reply: Reply) -> None:
         self._model = model
-        self._admission = admission
         self._reply = reply
 
     def done(self) -> bool:
@@ -163,7 +165,6 @@ class _QuickResult:
 
     def set_result(self, answers: list[RowAnswer]) -> None:
         """Sends the answer."""
-        self._admission.leave(1)
         try:
             message = encode_recommendation(answers[0], self._model.name_and_version)
         except ServiceError as error:
@@ -175,7 +176,6 @@ class _QuickResult:
 
     def set_exception(self, error: ServiceError) -> None:
         """Sends why there is none."""
-        self._admission.leave(1)
         self._reply.fail(error)
 
 

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule.v1.recommendation_service_pb2 import RankingPath
+from bascule.v1.recommendation_service_pb2 import (
+    RANKING_PATH_POPULAR,
+    RANKING_PATH_SIMILAR,
+    RANKING_PATH_VECTOR,
+)
 from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import QueryEncoder
 from bascule_server.exact_retrieval import ExactRetriever
@@ -89,7 +93,7 @@ class Scorer:
             subject = self._subjects.of(question.query)
         except QueryError as error:
             return error
-        if isinstance(question.ask, Embed) and subject.path == RankingPath.RANKING_PATH_POPULAR:
+        if isinstance(question.ask, Embed) and subject.path == RANKING_PATH_POPULAR:
             return NothingKnownError()
         if isinstance(question.ask, Rank):
             return self._start_ranking(question, question.ask, subject)
@@ -120,9 +124,9 @@ class Scorer:
             for task, vector in zip(by_tower, vectors, strict=True):
                 task.vector = vector
         for task in tasks:
-            if task.subject.path == RankingPath.RANKING_PATH_VECTOR:
+            if task.subject.path == RANKING_PATH_VECTOR:
                 task.vector = task.question.query.vector
-            elif task.subject.path == RankingPath.RANKING_PATH_SIMILAR:
+            elif task.subject.path == RANKING_PATH_SIMILAR:
                 task.vector = self._similar.vectors[task.subject.item_row]
 
     def _answer(self, tasks: Sequence[Task]) -> list[Answer]:
@@ -182,7 +186,7 @@ class Scorer:
         return [found[index] for index in range(len(tasks))]
 
     def _retriever_of(self, task: Task) -> Retriever:
-        return self._similar if task.subject.path == RankingPath.RANKING_PATH_SIMILAR else self._retriever
+        return self._similar if task.subject.path == RANKING_PATH_SIMILAR else self._retriever
 
     def _scores(self, task: Task, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [rows], the scores of the items in these rows."""

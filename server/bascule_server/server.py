@@ -38,6 +38,7 @@ from bascule_server.model_service import ModelService
 from bascule_server.models import Models, newest_versions
 from bascule_server.recommendation_service import RecommendationService
 from bascule_server.transports.transport import Transport
+from bascule_server.workers import bound, supervise
 
 SERVICES = (
     recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name,
@@ -62,9 +63,10 @@ class ListenError(Exception):
 class Server:
     """One server in one event loop: ``listen``, ``start``, ``work`` until all is over, and ``stop``."""
 
-    def __init__(self, config: ServerConfig, models: Models) -> None:
-        """Must be made in the event loop that it runs in."""
+    def __init__(self, config: ServerConfig, models: Models, on_serving: Callable[[], None] = lambda: None) -> None:
+        """Must be made in the event loop that it runs in. ``on_serving`` is called when the models are proven."""
         self._config = config
+        self._on_serving = on_serving
         self._models = models
         self._worker = ThreadPoolExecutor(1, "worker")
         self._batcher = Batcher(config.largest_batch, self._worker, WINDOW_SECONDS[config.transport])
@@ -98,11 +100,10 @@ class Server:
         self._transport.add_generic_rpc_handlers((list_handler(self._health.statuses),))
         add_HealthServicer_to_server(self._health, self._transport)
         if self._config.reflection:
-            from grpc_reflection.v1alpha import reflection
+            from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-            reflection.enable_server_reflection(
-                [*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME], self._transport
-            )
+            names = [*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), server)
 
     def listen(self) -> int:
         """Takes the port, for this server alone, and returns it.
@@ -111,13 +112,11 @@ class Server:
             ListenError: it cannot be had.
         """
         try:
-            _try_to_bind(self._config)
+            if self._config.workers == 1:
+                _try_to_bind(self._config)
             return self._transport.listen(self._config.listen, None)
         except (OSError, RuntimeError) as error:
-            raise ListenError(
-                f"listen: got {self._config.listen}, where this process cannot listen ({_why(error)}); "
-                "stop what listens there or choose another address"
-            ) from error
+            raise _cannot_listen(self._config, error) from error
 
     async def start(self) -> None:
         """Answers from now on, though until the models are loaded only that they are not."""
@@ -134,6 +133,7 @@ class Server:
         self._health.set_serving(True)
         versions = [f"{known.model}/{known.version}" for known in self._models.known()]
         _log.info("serving", models=versions, load_seconds=round(time.monotonic() - start, 3))
+        self._on_serving()
         await self._batcher.run()
 
     async def stop(self) -> None:
@@ -168,7 +168,33 @@ def event_loop(config: ServerConfig) -> Callable[[], asyncio.AbstractEventLoop]:
     return CoreEventLoop
 
 
-async def serve(config: ServerConfig, models_root: Path, on_listening: Callable[[int], None]) -> None:
+def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], None]) -> None:
+    """Serves in this process, or has several workers do it; see ``serve`` and ``workers.supervise``.
+
+    Raises:
+        ArtifactError: there is no model, or one of them cannot be loaded.
+        ListenError: the port cannot be had.
+        WorkerError: a worker could not start.
+    """
+    if config.workers == 1:
+        with asyncio.Runner(loop_factory=event_loop(config)) as runner:
+            runner.run(serve(config, models_root, on_listening))
+        return
+    newest_versions(models_root)
+    try:
+        port = bound(config)
+    except OSError as error:
+        raise _cannot_listen(config, error) from error
+    with port:
+        asyncio.run(supervise(config, models_root, port, on_listening))
+
+
+async def serve(
+    config: ServerConfig,
+    models_root: Path,
+    on_listening: Callable[[int], None],
+    on_serving: Callable[[], None] = lambda: None,
+) -> None:
     """Serves the newest version of each model below ``models_root`` until SIGTERM or SIGINT.
 
     It comes to rest then and ends the process, with status 0; it does not return.
@@ -177,13 +203,14 @@ async def serve(config: ServerConfig, models_root: Path, on_listening: Callable[
         config: how.
         models_root: the folder with ``<model>/<version>/manifest.json``.
         on_listening: is called with the port, once there is somebody to answer.
+        on_serving: is called when the models are proven.
 
     Raises:
         ArtifactError: there is no model, or one of them cannot be loaded.
         ListenError: the port cannot be had.
     """
     stop_asked = _stop_signal()
-    server = Server(config, Models(newest_versions(models_root)))
+    server = Server(config, Models(newest_versions(models_root)), on_serving)
     try:
         port = server.listen()
         await server.start()
@@ -219,8 +246,12 @@ def _try_to_bind(config: ServerConfig) -> None:
         trial.bind(address)
 
 
-def _why(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "gRPC could not bind to it"
+def _cannot_listen(config: ServerConfig, error: Exception) -> ListenError:
+    why = (error.strerror or str(error)) if isinstance(error, OSError) else "gRPC could not bind to it"
+    return ListenError(
+        f"listen: got {config.listen}, where this process cannot listen ({why}); "
+        "stop what listens there or choose another address"
+    )
 
 
 def _stop_signal() -> asyncio.Event:

@@ -6,7 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule.v1.recommendation_service_pb2 import RankingPath
+from bascule.v1.recommendation_service_pb2 import (
+    RANKING_PATH_COLD,
+    RANKING_PATH_HISTORY,
+    RANKING_PATH_PERSONALISED,
+    RANKING_PATH_POPULAR,
+    RANKING_PATH_SIMILAR,
+    RANKING_PATH_VECTOR,
+    RankingPath,
+)
 from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import FeaturesEncoder
 from bascule_server.known_users import KnownUsers
@@ -14,9 +22,9 @@ from bascule_server.query import FeatureValue, ItemNotFoundError, Query
 
 TOWER_PATHS = frozenset(
     {
-        RankingPath.RANKING_PATH_PERSONALISED,
-        RankingPath.RANKING_PATH_HISTORY,
-        RankingPath.RANKING_PATH_COLD,
+        RANKING_PATH_PERSONALISED,
+        RANKING_PATH_HISTORY,
+        RANKING_PATH_COLD,
     }
 )
 """The paths on which the query tower makes the vector."""
@@ -53,12 +61,12 @@ class Subjects:
             ItemNotFoundError: it is an item that the catalogue does not have.
         """
         if query.vector is not None:
-            return Subject(RankingPath.RANKING_PATH_VECTOR, _NO_ROWS, {})
+            return Subject(RANKING_PATH_VECTOR, _NO_ROWS, {})
         if query.item_id is not None:
             row = self._catalogue.row(query.item_id)
             if row is None:
                 raise ItemNotFoundError
-            return Subject(RankingPath.RANKING_PATH_SIMILAR, _NO_ROWS, {}, item_row=row)
+            return Subject(RANKING_PATH_SIMILAR, _NO_ROWS, {}, item_row=row)
         return self._user(query)
 
     def _user(self, query: Query) -> Subject:
@@ -76,9 +84,9 @@ class Subjects:
         self, is_known: bool, history: NDArray[np.int64], features: Mapping[str, FeatureValue]
     ) -> RankingPath.ValueType:
         if is_known:
-            return RankingPath.RANKING_PATH_PERSONALISED
+            return RANKING_PATH_PERSONALISED
         if len(history):
-            return RankingPath.RANKING_PATH_HISTORY
+            return RANKING_PATH_HISTORY
         if self._features.knows_any(features):
-            return RankingPath.RANKING_PATH_COLD
-        return RankingPath.RANKING_PATH_POPULAR
+            return RANKING_PATH_COLD
+        return RANKING_PATH_POPULAR

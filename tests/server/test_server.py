@@ -152,7 +152,7 @@ async def test_rows_of_callers_who_left_are_never_computed(run_server: Any) -> N
 
 async def test_a_port_that_is_taken_is_refused_in_one_sentence(run_server: Any) -> None:
     async with run_server() as running:
-        second = Server(ServerConfig(listen=f"127.0.0.1:{running.port}"), Models([]))
+        second = Server(ServerConfig(listen=f"127.0.0.1:{running.port}", transport="aio"), Models([]))
         with pytest.raises(ListenError, match=rf"got 127\.0\.0\.1:{running.port}, .* \(Address already in use\)"):
             second.listen()
         await second.close()

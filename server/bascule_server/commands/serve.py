@@ -1,6 +1,5 @@
 """``bascule serve``."""
 
-import asyncio
 from pathlib import Path
 
 import click
@@ -12,10 +11,16 @@ from bascule_server.commands.failure import CommandFailed
 @click.option("--models", "models_root", type=click.Path(path_type=Path), required=True, help="Folder of the models.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Configuration (TOML).")
 @click.option("--listen", help="Address and port, such as 127.0.0.1:50051; port 0 takes any free one.")
+@click.option("--workers", type=int, help="Processes that share the port; best one a core.")
 @click.option("--reflection", is_flag=True, default=None, help="Answer questions about the services' definitions.")
 @click.option("--port-file", type=click.Path(path_type=Path), help="File to write the port to, once it answers.")
 def serve(
-    models_root: Path, config_path: Path | None, listen: str | None, reflection: bool | None, port_file: Path | None
+    models_root: Path,
+    config_path: Path | None,
+    listen: str | None,
+    workers: int | None,
+    reflection: bool | None,
+    port_file: Path | None,
 ) -> None:
     """Serve the newest version of each model.
 
@@ -26,14 +31,14 @@ def serve(
     from bascule_server.artifact import ArtifactError
     from bascule_server.config import ConfigError, read_config
     from bascule_server.logs import configure_logs
+    from bascule_server.workers import WorkerError
 
-    given = {"listen": listen, "reflection": reflection}
+    given = {"listen": listen, "workers": workers, "reflection": reflection}
     try:
         config = read_config(config_path, {name: value for name, value in given.items() if value is not None})
         configure_logs(config.log_level)
-        with asyncio.Runner(loop_factory=server.event_loop(config)) as runner:
-            runner.run(server.serve(config, models_root, lambda port: _write_port(port_file, port)))
-    except (ArtifactError, ConfigError, server.ListenError) as error:
+        server.run(config, models_root, lambda port: _write_port(port_file, port))
+    except (ArtifactError, ConfigError, server.ListenError, WorkerError) as error:
         raise CommandFailed(str(error)) from error
 
 

@@ -17,6 +17,9 @@ MAX_EVENTS = 256
 
 _NO_FLAGS = 0
 
+_FAR_SECONDS = 1e9
+"""The core has a deadline in the far future for calls that have none."""
+
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 Event: TypeAlias = Any
 """Of the private module: what has come out of the queue."""
@@ -52,20 +55,20 @@ def handle(event: Event) -> None:
 class IncomingCall:
     """A call, as it came in. Each method starts an operation; of the same kind one at a time."""
 
-    __slots__ = ("_call", "deadline", "metadata", "method")
+    __slots__ = ("_call", "_deadline", "metadata", "method")
 
     def __init__(self, event: Event) -> None:
         self._call = event.call
         self.method: str = event.call_details.method.decode("utf-8", "replace")
         """Full name."""
-        self.deadline: float = event.call_details.deadline
-        """In seconds since 1970, far away where the caller has none."""
+        self._deadline: float = event.call_details.deadline
         self.metadata: Metadata = event.invocation_metadata
 
     @property
-    def remaining_seconds(self) -> float:
-        """Until the caller's deadline; below 0 where it has passed."""
-        return self.deadline - time.time()
+    def remaining_seconds(self) -> float | None:
+        """Until the caller's deadline, below 0 where it has passed; None where there is none."""
+        remaining = self._deadline - time.time()
+        return remaining if remaining < _FAR_SECONDS else None
 
     def receive(self, then: Callable[[bytes | None], None]) -> None:
         """Reads a message; None at the end of a stream, and where the call has ended."""

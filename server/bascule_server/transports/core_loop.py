@@ -31,7 +31,7 @@ class CoreEventLoop(asyncio.SelectorEventLoop):
         self._waits = _Selector(self.queue, self._handle_soon)
         super().__init__(self._waits)
 
-    def run_in_executor(  # type: ignore[override]  # it takes whatever asyncio takes
+    def run_in_executor(
         self, executor: Executor | None, func: Callable[..., Any], *args: object
     ) -> asyncio.Future[Any]:
         """See ``asyncio``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -155,6 +156,10 @@ def _ignore(_: object) -> None:
     pass
 
 
+def _nothing() -> None:
+    pass
+
+
 class _AwaitedCall:
     """A call whose operations are awaited."""
 
@@ -219,23 +224,22 @@ def _present(message: bytes | None) -> bytes:
 class _QuickCall:
     """A unary call that no task waits for; see ``Reply``."""
 
-    __slots__ = ("_call", "_incoming", "_method", "_surroundings", "is_over")
+    __slots__ = ("_call", "_incoming", "_is_watched", "_method", "_surroundings", "_timer", "is_over", "when_over")
 
     def __init__(self, incoming: IncomingCall, method: QuickMethod, surroundings: Surroundings) -> None:
         self._incoming = incoming
         self._method = method
         self._surroundings = surroundings
+        self._is_watched = False
+        self._timer: asyncio.TimerHandle | None = None
         self.is_over = False
+        self.when_over: Callable[[], None] = _nothing
 
     def received(self, message: bytes | None) -> None:
         """Has the call answered, now that its message is there."""
         self._call = self._surroundings.call(self._incoming.method, self._incoming.remaining_seconds, is_stream=False)
         try:
-            self._surroundings.draining.enter()
-        except ServiceError as error:
-            self._fail(error, _ignore)
-            return
-        try:
+            self._surroundings.draining.enter(self)
             self._method(_present(message), self._call, self)
         except ServiceError as error:
             self.fail(error)
@@ -244,19 +248,42 @@ class _QuickCall:
 
     def send(self, message: bytes) -> None:
         """See ``Reply``."""
-        self.is_over = True
+        self._end()
         self._surroundings.log.answered(self._call)
-        self._incoming.answer(message, self._left, is_watched=False)
+        self._incoming.answer(message, self._leave, is_watched=self._is_watched)
 
     def fail(self, error: ServiceError) -> None:
         """See ``Reply``."""
-        if not self.is_over:
-            self._fail(error, self._left)
-
-    def _fail(self, error: ServiceError, then: Callable[[bool], None]) -> None:
-        self.is_over = True
+        if self.is_over:
+            return
+        self._end()
         self._surroundings.log.failed(self._call, error)
-        self._incoming.fail(error.reason.code, str(error), trailing_metadata(error), then, is_watched=False)
+        code, metadata = error.reason.code, trailing_metadata(error)
+        self._incoming.fail(code, str(error), metadata, self._leave, is_watched=self._is_watched)
 
-    def _left(self, _: bool) -> None:
-        self._surroundings.draining.leave()
+    def delay(self) -> None:
+        """See ``Reply``."""
+        if self.is_over or self._is_watched:
+            return
+        self._is_watched = True
+        self._incoming.watch(self._left)
+        remaining = max(0.0, self._call.deadline - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(remaining, self.fail, _LATE)
+
+    def _end(self) -> None:
+        self.is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.when_over()
+
+    def _left(self, is_cut_short: bool) -> None:
+        if is_cut_short and not self.is_over:
+            self._end()
+            self._surroundings.log.left(self._call)
+            self._leave(False)
+
+    def _leave(self, _: bool) -> None:
+        self._surroundings.draining.leave(self)
+
+
+_LATE = ServiceError(Reason.DEADLINE_EXCEEDED)

@@ -12,15 +12,21 @@ from bascule_server.errors import ServiceError
 class Reply(Protocol):
     """Where the answer to one unary call goes, once."""
 
+    when_over: Callable[[], None]
+    """Is called once, when the call has its answer or none is wanted any more. Set it to what is to be done then."""
+
     @property
     def is_over(self) -> bool:
-        """Whether the call has its answer, or its caller has left."""
+        """Whether the call has its answer, or none is wanted any more."""
 
     def send(self, message: bytes) -> None:
         """Answers with a message, serialised."""
 
     def fail(self, error: ServiceError) -> None:
-        """Answers with why there is none."""
+        """Answers with why there is none; nothing where the call is over."""
+
+    def delay(self) -> None:
+        """Watches from now on whether the caller leaves and when the time is over, since the answer takes a while."""
 
 
 QuickMethod: TypeAlias = Callable[[bytes, Call, Reply], None]
