@@ -114,10 +114,8 @@ def form_batch(waiting: Sequence[Rows], largest: int, now: float) -> Formed:
 
 
 MAX_BATCH_SECONDS = 0.02
-"""How long a batch may take to compute, as far as one can tell before: so long others wait that come after it."""
-
-ON_THE_SPOT_SECONDS = 0.005
-"""Batches that take longer, or nobody knows how long, are computed by the worker."""
+"""How long a batch may take to compute, as far as one can tell before: so long others wait that come after it. One that
+takes longer though it is a single row, or nobody knows how long, is computed by the worker."""
 
 
 class Batcher:
@@ -204,7 +202,7 @@ class Batcher:
             rows.job.call.queue_seconds = max(rows.job.call.queue_seconds, now - rows.job.arrival)
         if batch:
             questions = [question for rows in batch for question in rows.questions]
-            is_short = self._row_seconds * len(questions) <= ON_THE_SPOT_SECONDS
+            is_short = self._row_seconds * len(questions) <= MAX_BATCH_SECONDS
             if not is_short:
                 for rows in batch:
                     rows.job.on_delay()

@@ -5,7 +5,7 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-_PROBES = ("/grpc.health.", "/grpc.reflection.")
+_PROBES = ("/grpc.health.", "/grpc.reflection.", "/bascule.SelfTest/")
 
 
 @dataclass(eq=False, slots=True)

@@ -93,6 +93,8 @@ class Models:
         versions = [KnownVersion(folder) for folder in folders]
         self._versions = sorted(versions, key=lambda known: (known.model, known.version))
         self._load = load
+        self._found: dict[tuple[str, int], ServingModel] = {}
+        """What selectors were found to mean, since the last version came to serve."""
 
     def known(self) -> Sequence[KnownVersion]:
         """Every version, by name and then version."""
@@ -107,6 +109,7 @@ class Models:
         for known in self._versions:
             try:
                 known.loaded(await asyncio.get_running_loop().run_in_executor(worker, self._load, known.folder))
+                self._found.clear()
             except ArtifactError:
                 known.state = ModelState.MODEL_STATE_FAILED
                 raise
@@ -125,9 +128,12 @@ class Models:
         Raises:
             ServiceError: as ``named``; or NOT_READY, where what is meant is being loaded.
         """
+        if found := self._found.get((selector.model, selector.version)):
+            return found
         meant = self._meant(selector)
         for known in reversed(meant):
             if known.serving is not None:
+                self._found[selector.model, selector.version] = known.serving
                 return known.serving
         is_loading = any(known.state == ModelState.MODEL_STATE_LOADING for known in meant)
         raise ServiceError(Reason.NOT_READY if is_loading else Reason.MODEL_NOT_FOUND)

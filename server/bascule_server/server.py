@@ -176,6 +176,7 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
         ListenError: the port cannot be had.
         WorkerError: a worker could not start.
     """
+    config = with_working_transport(config)
     if config.workers == 1:
         with asyncio.Runner(loop_factory=event_loop(config)) as runner:
             runner.run(serve(config, models_root, on_listening))
@@ -187,6 +188,21 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
         raise _cannot_listen(config, error) from error
     with port:
         asyncio.run(supervise(config, models_root, port, on_listening))
+
+
+def with_working_transport(config: ServerConfig) -> ServerConfig:
+    """The configuration, with grpc.aio in the place of a C core that does not do what is asked of it."""
+    if config.transport == "core":
+        from bascule_server.transports.self_test import prove_core
+
+        try:
+            prove_core()
+        except Exception as error:  # noqa: BLE001 - whatever it is, grpc.aio does without
+            _log.warning(
+                "the C core failed its test; grpc.aio serves instead", error=f"{type(error).__name__}: {error}"
+            )
+            return config.model_copy(update={"transport": "aio"})
+    return config
 
 
 async def serve(

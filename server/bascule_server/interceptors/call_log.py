@@ -21,7 +21,8 @@ class CallLog:
     def __init__(self, every: int, slow_seconds: float) -> None:
         """Logs each call that failed or took at least ``slow_seconds``, and one of ``every`` others."""
         self._slow_seconds = slow_seconds
-        self._turns = itertools.cycle([True, *[False] * (every - 1)])
+        self._every = every
+        self._turns = itertools.count()
 
     @contextmanager
     def around(self, call: Call) -> Iterator[None]:
@@ -40,7 +41,7 @@ class CallLog:
     def answered(self, call: Call) -> None:
         """The call ended well."""
         seconds = time.monotonic() - call.start
-        if seconds >= self._slow_seconds or next(self._turns):
+        if seconds >= self._slow_seconds or next(self._turns) % self._every == 0:
             _write(call, seconds, {"code": StatusCode.OK.name})
 
     def failed(self, call: Call, error: ServiceError) -> None:

@@ -147,6 +147,7 @@ class CoreServer:
         encoded = tuple((name.encode(), value) for name, value in options)
         self._server = cygrpc.Server(encoded, False)
         self._server.register_completion_queue(self._queue)
+        self._has_started = False
         self._is_stopping = False
 
     def listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
@@ -163,6 +164,7 @@ class CoreServer:
     def start(self) -> None:
         """Lets calls in."""
         self._server.start()
+        self._has_started = True
 
     def request(self, then: Callable[[IncomingCall], None]) -> None:
         """Takes one more call when there is one."""
@@ -177,5 +179,8 @@ class CoreServer:
     def stop(self, then: Callable[[], None]) -> None:
         """Takes no more calls, cuts off those in flight, and tells when all have ended."""
         self._is_stopping = True
+        if not self._has_started:
+            then()
+            return
         self._server.shutdown(self._queue, lambda _: then())
         self._server.cancel_all_calls()

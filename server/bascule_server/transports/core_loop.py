@@ -15,6 +15,9 @@ from bascule_server.transports.c_core import Event, Queue, handle
 SLICE_SECONDS = 0.02
 """How long it waits for the core at a time. What else the loop waits for, such as signals, it sees then."""
 
+MAX_ROUNDS = 3
+"""How often events are taken before other callbacks have their turn."""
+
 HURRIED_SLICE_SECONDS = 0.001
 """The same while another thread works for the loop."""
 
@@ -41,7 +44,20 @@ class CoreEventLoop(asyncio.SelectorEventLoop):
         return future
 
     def _handle_soon(self, events: Sequence[Event]) -> None:
-        self.call_soon(_handle_all, events)
+        self.call_soon(self._handle_all, events)
+
+    def _handle_all(self, events: Sequence[Event]) -> None:
+        """Handles the events, and those that came of it: what a caller has sent already is read at once."""
+        for _ in range(MAX_ROUNDS):
+            for event in events:
+                try:
+                    handle(event)
+                except Exception as exception:  # noqa: BLE001 - it concerns one call alone
+                    fault(exception)
+            events = self.queue.take(0)
+            if not events:
+                return
+        self.call_soon(self._handle_all, events)
 
     def close(self) -> None:
         """See ``asyncio``. The transport is closed by now."""
@@ -71,11 +87,3 @@ class _Selector(selectors.DefaultSelector):
         if events:
             self._on_events(events)
         return super().select(0)
-
-
-def _handle_all(events: Sequence[Event]) -> None:
-    for event in events:
-        try:
-            handle(event)
-        except Exception as exception:  # noqa: BLE001 - it concerns one call alone
-            fault(exception)

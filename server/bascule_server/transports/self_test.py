@@ -1,0 +1,140 @@
+"""Proves that gRPC's C core does what the transport asks of it, before anybody depends on that.
+
+The transport stands on a private module of grpcio, which may change with any release. So calls over loopback are made
+at each start: one that is answered, one that fails, one whose deadline passes and one that its caller cancels.
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from bascule_server.draining import Draining
+from bascule_server.errors import Reason, ServiceError
+from bascule_server.interceptors import Surroundings, TimeoutPolicy
+from bascule_server.interceptors.call_log import CallLog
+
+SERVICE = "bascule.SelfTest"
+TIMEOUT_SECONDS = 5.0
+"""For all that should take milliseconds."""
+
+SHORT_SECONDS = 0.02
+
+
+class CoreTestError(Exception):
+    """The C core did not do what was expected."""
+
+
+def prove_core() -> None:
+    """Returns where all is well.
+
+    Raises:
+        Exception: whatever went wrong; ``CoreTestError`` where an answer was not the expected one.
+    """
+    from bascule_server.transports.core_loop import CoreEventLoop
+    from bascule_server.transports.core_transport import CoreTransport
+
+    async def serve() -> None:
+        surroundings = Surroundings(TimeoutPolicy(60, 60), Draining(), CallLog(10**9, 10**9))
+        transport = CoreTransport([("grpc.so_reuseport", 0)], surroundings, {})
+        transport.add_generic_rpc_handlers([handler.generic()])
+        handler.port = transport.listen("127.0.0.1:0", None)
+        await transport.start()
+        handler.is_listening.set()
+        await asyncio.to_thread(handler.is_over.wait, 4 * TIMEOUT_SECONDS)
+        await transport.close()
+
+    def run() -> None:
+        try:
+            with asyncio.Runner(loop_factory=CoreEventLoop) as runner:
+                runner.run(serve())
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            handler.failure = error
+            handler.is_listening.set()
+
+    handler = _Handler()
+    thread = threading.Thread(target=run, name="self-test", daemon=True)
+    thread.start()
+    try:
+        _expect(handler.is_listening.wait(TIMEOUT_SECONDS), "it listens")
+        if handler.failure is None:
+            _ask(handler)
+    finally:
+        handler.is_over.set()
+        thread.join(TIMEOUT_SECONDS)
+    if handler.failure is not None:
+        raise handler.failure
+    _expect(not thread.is_alive(), "it comes to rest")
+
+
+class _Handler:
+    """What the server of the test answers, and what it has seen."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.failure: BaseException | None = None
+        self.is_listening = threading.Event()
+        self.is_over = threading.Event()
+        self.was_left = threading.Event()
+
+    def generic(self) -> grpc.GenericRpcHandler:
+        methods = {"Echo": self._echo, "Fail": self._fail, "Wait": self._wait}
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(method, request_deserializer=bytes, response_serializer=bytes)
+            for name, method in methods.items()
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    async def _echo(self, request: bytes, _context: object) -> bytes:
+        return request
+
+    async def _fail(self, _request: bytes, _context: object) -> bytes:
+        raise ServiceError(Reason.MODEL_NOT_FOUND)
+
+    async def _wait(self, _request: bytes, _context: object) -> bytes:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            self.was_left.set()
+        return b""
+
+
+def _ask(handler: _Handler) -> None:
+    with _channel(handler.port) as channel:
+        echo, fail, wait = (_method(channel, name) for name in ("Echo", "Fail", "Wait"))
+        _expect(echo(b"a", timeout=TIMEOUT_SECONDS) == b"a", "a call is answered")
+        _expect(_code(fail.future(b"", timeout=TIMEOUT_SECONDS)) is Reason.MODEL_NOT_FOUND.code, "a call fails")
+        late = wait.future(b"", timeout=SHORT_SECONDS)
+        _expect(_code(late) is grpc.StatusCode.DEADLINE_EXCEEDED, "a deadline passes")
+        _expect(handler.was_left.wait(TIMEOUT_SECONDS), "a call whose deadline passed is left")
+        handler.was_left.clear()
+        call = wait.future(b"", timeout=60)
+        # So that the call that is cancelled has come in.
+        _expect(echo(b"b", timeout=TIMEOUT_SECONDS) == b"b", "calls are answered beside each other")
+        call.cancel()
+        _expect(handler.was_left.wait(TIMEOUT_SECONDS), "a call that is cancelled is left")
+
+
+@contextmanager
+def _channel(port: int) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        yield channel
+
+
+def _method(channel: grpc.Channel, name: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":
+    return channel.unary_unary(f"/{SERVICE}/{name}")
+
+
+def _code(call: "grpc.Future[bytes]") -> grpc.StatusCode:
+    error = call.exception(TIMEOUT_SECONDS)
+    if not isinstance(error, grpc.RpcError):
+        raise CoreTestError(f"expected a call to fail; got {type(error).__name__}")
+    code: grpc.StatusCode = error.code()
+    return code
+
+
+def _expect(is_so: bool, what: str) -> None:
+    if not is_so:
+        raise CoreTestError(f"expected that {what}; it did not")

@@ -1,0 +1,67 @@
+"""Several workers behind one port: all of them answer, one that dies is replaced, and all come to rest together."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bascule import BasculeError, Client
+
+WORKERS = 2
+CONNECTIONS = 16
+"""By chance all of them go to one of two workers once in 32,768 times."""
+PATIENCE_SECONDS = 30.0
+
+
+def workers_of(pid: int) -> set[int]:
+    """The processes that a supervisor has spawned."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child) for child in children}
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Returns when it is so; fails where it does not come to that."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+
+
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_workers_share_the_port_and_one_that_dies_is_replaced(serve: Any) -> None:
+    serving = serve(workers=WORKERS)
+    port = serving.port()
+    with Client(f"127.0.0.1:{port}", connections=CONNECTIONS) as client:
+        until(lambda: len(workers_of(serving.process.pid)) == WORKERS and serving.count("serving") == WORKERS)
+        before = {pid: processor_seconds(pid) for pid in workers_of(serving.process.pid)}
+        for _ in range(500):
+            client.recommend("u1", count=3)
+        assert all(processor_seconds(pid) > seconds for pid, seconds in before.items())
+        victim = min(before)
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: serving.count("serving") == WORKERS + 1)
+        assert victim not in workers_of(serving.process.pid)
+        until(lambda: answers(client))
+    serving.process.send_signal(signal.SIGTERM)
+    assert serving.ended() == 0
+
+
+def answers(client: Client) -> bool:
+    try:
+        return all(client.recommend("u1", count=3).item_ids for _ in range(CONNECTIONS))
+    except BasculeError:
+        return False
+
+
+def test_a_damaged_artifact_stops_all_workers_with_one_sentence(serve: Any, models_root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny" / "1"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    refused = serve(models=tmp_path, workers=WORKERS)
+    assert refused.ended() == 2
+    assert "manifest.json" in refused.sentences[0]
