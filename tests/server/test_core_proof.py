@@ -25,7 +25,7 @@ def test_without_the_private_module_the_public_transport_serves_and_one_line_say
 
 
 def test_a_core_that_loses_cancellations_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(self_test, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(self_test, "TIMEOUT_SECONDS", 1.0)
     monkeypatch.setattr(c_core.IncomingCall, "watch", lambda *_: None)
     with pytest.raises(CoreTestError, match="cancel"):
         prove_core()
