@@ -118,6 +118,11 @@ MAX_BATCH_SECONDS = 0.02
 takes longer though it is a single row, or nobody knows how long, is computed by the worker."""
 
 
+WHOLE_ROWS = 64
+"""Larger batches are cut to multiples of it: towers and retrieval compute so many rows in one go, or half of them, and
+a remainder takes nearly as long."""
+
+
 class Batcher:
     """Shared by all calls of one event loop. ``run`` must run for answers to come."""
 
@@ -126,6 +131,7 @@ class Batcher:
         largest_batch: int,
         worker: Executor,
         window_seconds: float = 0.0,
+        observe: Callable[[int, float], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Takes what computes.
@@ -134,11 +140,13 @@ class Batcher:
             largest_batch: rows.
             worker: has one thread, since a scorer is called by one thread at a time.
             window_seconds: how long to gather rows, where the last batch was computed no longer ago than that.
+            observe: told of each batch: its rows, and how many seconds it took.
             clock: that of the calls' deadlines.
         """
         self._largest_batch = largest_batch
         self._worker = worker
         self._window_seconds = window_seconds
+        self._observe = observe
         self._clock = clock
         self._waiting: list[Rows] = []
         self._arrived = asyncio.Event()
@@ -209,13 +217,15 @@ class Batcher:
             answers = await self._score(batch[0].job.scorer, questions, on_the_spot=is_short)
             self._last_end = self._clock()
             self._row_seconds = (self._last_end - now) / len(questions)
+            self._observe(len(questions), self._last_end - now)
             _hand_out(answers, batch)
 
     def _room(self) -> int:
         """How many rows to compute together."""
         if math.isinf(self._row_seconds) or not self._row_seconds:
             return self._largest_batch
-        return min(self._largest_batch, max(1, int(MAX_BATCH_SECONDS / self._row_seconds)))
+        rows = max(1, int(MAX_BATCH_SECONDS / self._row_seconds))
+        return min(self._largest_batch, rows - rows % WHOLE_ROWS if rows > WHOLE_ROWS else rows)
 
     async def _score(self, scorer: Scorer, questions: list[Question], *, on_the_spot: bool) -> Sequence[RowAnswer]:
         try:

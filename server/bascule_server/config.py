@@ -34,6 +34,8 @@ class ServerConfig(BaseModel):
     """Address and port. Port 0: any free one."""
     allow_insecure: bool = False
     """Whether to listen beyond this machine, where anybody can read along and call."""
+    metrics_listen: str | None = None
+    """Address and port of ``/metrics`` for Prometheus; of several workers each takes the next port. Absent: none."""
     reflection: bool = False
     """Whether callers may ask for the definitions of the services."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
@@ -84,26 +86,29 @@ class ServerConfig(BaseModel):
     @property
     def host(self) -> str:
         """The address of ``listen``."""
-        return _host_and_port(self.listen)[0]
+        return host_and_port(self.listen)[0]
 
     @property
     def port(self) -> int:
         """The port of ``listen``."""
-        return _host_and_port(self.listen)[1]
+        return host_and_port(self.listen)[1]
 
-    @field_validator("listen")
+    @field_validator("listen", "metrics_listen")
     @classmethod
-    def _is_address(cls, listen: str) -> str:
-        _host_and_port(listen)
+    def _is_address(cls, listen: str | None) -> str | None:
+        if listen is not None:
+            host_and_port(listen)
         return listen
 
     @model_validator(mode="after")
     def _is_open_only_by_intent(self) -> Self:
-        if not self.allow_insecure and not _is_loopback(self.host):
-            raise ValueError(
-                f"listen: got {self.listen}, which other machines can reach without encryption; expected a loopback "
-                "address such as 127.0.0.1:50051, or allow_insecure = true"
-            )
+        for field in ("listen", "metrics_listen"):
+            address = getattr(self, field)
+            if address and not self.allow_insecure and not _is_loopback(host_and_port(address)[0]):
+                raise ValueError(
+                    f"{field}: got {address}, which other machines can reach without encryption; expected a loopback "
+                    "address such as 127.0.0.1:50051, or allow_insecure = true"
+                )
         return self
 
     @model_validator(mode="after")
@@ -145,7 +150,8 @@ def _sentence(error: ErrorDetails) -> str:
     return f"{name}: got {error['input']!r}; {message[0].lower()}{message[1:]}"
 
 
-def _host_and_port(listen: str) -> tuple[str, int]:
+def host_and_port(listen: str) -> tuple[str, int]:
+    """The address and the port of what to listen on. Raises ``ValueError`` where it is not both."""
     parts = urlsplit(f"//{listen}")
     try:
         port = parts.port

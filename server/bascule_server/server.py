@@ -8,6 +8,7 @@ The way through its life, after which the process ends:
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -28,12 +29,13 @@ from bascule.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from bascule_server.admission import Admission
 from bascule_server.batcher import Batcher
 from bascule_server.channel_options import channel_options
-from bascule_server.config import ServerConfig
+from bascule_server.config import ServerConfig, host_and_port
 from bascule_server.draining import Draining
 from bascule_server.health import Health
 from bascule_server.health_list import list_handler
 from bascule_server.interceptors import Surroundings, TimeoutPolicy
 from bascule_server.interceptors.call_log import CallLog
+from bascule_server.metrics import Metrics
 from bascule_server.model_service import ModelService
 from bascule_server.models import Models, newest_versions
 from bascule_server.recommendation_service import RecommendationService
@@ -67,13 +69,20 @@ class Server:
         """Must be made in the event loop that it runs in. ``on_serving`` is called when the models are proven."""
         self._config = config
         self._on_serving = on_serving
+        self._stop_metrics: Callable[[], None] = _ignore
         self._models = models
         self._worker = ThreadPoolExecutor(1, "worker")
-        self._batcher = Batcher(config.largest_batch, self._worker, WINDOW_SECONDS[config.transport])
+        self._metrics = Metrics() if config.metrics_listen else None
+        window = WINDOW_SECONDS[config.transport]
+        observe = self._metrics.batch_computed if self._metrics else _ignore
+        self._batcher = Batcher(config.largest_batch, self._worker, window, observe)
         self._draining = Draining()
         self._health = Health(SERVICES)
+        admission = Admission(config.max_rows)
+        if self._metrics:
+            self._metrics.watch_held(lambda: admission.row_count)
         self._recommendations = RecommendationService(
-            models, Admission(config.max_rows), self._batcher, self._draining, config.stream_window
+            models, admission, self._batcher, self._draining, config.stream_window
         )
         self._transport = self._new_transport()
         self._add_services()
@@ -81,7 +90,8 @@ class Server:
     def _new_transport(self) -> Transport:
         config = self._config
         timeouts = TimeoutPolicy(config.default_timeout_seconds, config.max_timeout_seconds)
-        log = CallLog(config.log_call_every, config.slow_call_seconds)
+        observe = self._metrics.call_ended if self._metrics else _ignore
+        log = CallLog(config.log_call_every, config.slow_call_seconds, observe)
         surroundings, options = Surroundings(timeouts, self._draining, log), channel_options(config)
         if config.transport == "aio":
             from bascule_server.transports.aio_transport import AioTransport
@@ -116,10 +126,19 @@ class Server:
                 _try_to_bind(self._config)
             return self._transport.listen(self._config.listen, None)
         except (OSError, RuntimeError) as error:
-            raise _cannot_listen(self._config, error) from error
+            raise _cannot_listen("listen", self._config.listen, error) from error
 
     async def start(self) -> None:
-        """Answers from now on, though until the models are loaded only that they are not."""
+        """Answers from now on, though until the models are loaded only that they are not.
+
+        Raises:
+            ListenError: the port for metrics cannot be had.
+        """
+        if self._metrics and self._config.metrics_listen:
+            try:
+                self._stop_metrics = self._metrics.listen(*host_and_port(self._config.metrics_listen))
+            except OSError as error:
+                raise _cannot_listen("metrics_listen", self._config.metrics_listen, error) from error
         await self._transport.start()
 
     async def work(self) -> None:
@@ -130,6 +149,9 @@ class Server:
         """
         start = time.monotonic()
         await self._models.load(self._worker)
+        # What is loaded stays: no collection need ever look at it again.
+        gc.collect()
+        gc.freeze()
         self._health.set_serving(True)
         versions = [f"{known.model}/{known.version}" for known in self._models.known()]
         _log.info("serving", models=versions, load_seconds=round(time.monotonic() - start, 3))
@@ -155,6 +177,7 @@ class Server:
 
     async def close(self) -> None:
         """Closes the connections. What is not answered by now is cut off."""
+        self._stop_metrics()
         await self._transport.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
@@ -185,7 +208,7 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
     try:
         port = bound(config)
     except OSError as error:
-        raise _cannot_listen(config, error) from error
+        raise _cannot_listen("listen", config.listen, error) from error
     with port:
         asyncio.run(supervise(config, models_root, port, on_listening))
 
@@ -262,10 +285,14 @@ def _try_to_bind(config: ServerConfig) -> None:
         trial.bind(address)
 
 
-def _cannot_listen(config: ServerConfig, error: Exception) -> ListenError:
+def _ignore(*_: object) -> None:
+    pass
+
+
+def _cannot_listen(field: str, address: str, error: Exception) -> ListenError:
     why = (error.strerror or str(error)) if isinstance(error, OSError) else "gRPC could not bind to it"
     return ListenError(
-        f"listen: got {config.listen}, where this process cannot listen ({why}); "
+        f"{field}: got {address}, where this process cannot listen ({why}); "
         "stop what listens there or choose another address"
     )
 

@@ -57,11 +57,11 @@ async def supervise(
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, supervisor.stop)
-    first = asyncio.create_task(supervisor.keep_one())
+    first = asyncio.create_task(supervisor.keep_one(0))
     await supervisor.first_serves.wait()
     if not first.done():
         on_listening(number)
-    others = [asyncio.create_task(supervisor.keep_one()) for _ in range(config.workers - 1)]
+    others = [asyncio.create_task(supervisor.keep_one(place)) for place in range(1, config.workers)]
     await asyncio.gather(first, *others)
 
 
@@ -80,11 +80,11 @@ class _Supervisor:
         for process in self._processes:
             process.send_signal(signal.SIGTERM)
 
-    async def keep_one(self) -> None:
-        """Runs a worker, and another in its place whenever it dies, until ``stop``."""
+    async def keep_one(self, place: int) -> None:
+        """Runs the worker of a place, from 0, and another in its place whenever it dies, until ``stop``."""
         try:
             while not self._is_stopping:
-                status = await self._run()
+                status = await self._run(self._config_of(place))
                 if not self._is_stopping:
                     _log.error("worker died", status=status)
                     await asyncio.sleep(RESTART_SECONDS)
@@ -96,7 +96,13 @@ class _Supervisor:
         finally:
             self.first_serves.set()
 
-    async def _run(self) -> int:
+    def _config_of(self, place: int) -> ServerConfig:
+        if self._config.metrics_listen is None:
+            return self._config
+        host, _, port = self._config.metrics_listen.rpartition(":")
+        return self._config.model_copy(update={"metrics_listen": f"{host}:{int(port) + place}"})
+
+    async def _run(self, config: ServerConfig) -> int:
         """The exit status of a worker that served."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -112,7 +118,7 @@ class _Supervisor:
             process.send_signal(signal.SIGTERM)
         self._processes.add(process)
         try:
-            serves = await self._is_serving(process)
+            serves = await self._is_serving(process, config)
             status = await process.wait()
         finally:
             self._processes.discard(process)
@@ -120,11 +126,11 @@ class _Supervisor:
             raise WorkerError("a worker could not start")
         return status
 
-    async def _is_serving(self, process: asyncio.subprocess.Process) -> bool:
+    async def _is_serving(self, process: asyncio.subprocess.Process, config: ServerConfig) -> bool:
         """Whether it came to serve."""
         if process.stdin is None or process.stdout is None:
             raise ValueError("a worker is spoken to through pipes")
-        process.stdin.write(self._config.model_dump_json().encode())
+        process.stdin.write(config.model_dump_json().encode())
         process.stdin.close()
         serves = await process.stdout.readline() == SERVING
         if serves:

@@ -1,10 +1,14 @@
-"""Lines in the log for calls, which name neither users nor items: for each that failed, and for some of the others."""
+"""What is written down of calls as they end: metrics of all, lines in the log for those that failed and some others.
+
+Neither names users or items.
+"""
 
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import structlog
 from grpc import StatusCode
@@ -15,11 +19,19 @@ from bascule_server.errors import ServiceError
 _log = structlog.get_logger()
 
 
-class CallLog:
-    """Writes the lines of one server."""
+Observe: TypeAlias = Callable[[Call, str, float], None]
+"""Is told of a call, the name of its status and how many seconds it took."""
 
-    def __init__(self, every: int, slow_seconds: float) -> None:
-        """Logs each call that failed or took at least ``slow_seconds``, and one of ``every`` others."""
+
+class CallLog:
+    """Writes for one server."""
+
+    def __init__(self, every: int, slow_seconds: float, observe: Observe = lambda *_: None) -> None:
+        """Logs each call that failed or took at least ``slow_seconds``, and one of ``every`` others.
+
+        ``observe`` is told of each call.
+        """
+        self._observe = observe
         self._slow_seconds = slow_seconds
         self._every = every
         self._turns = itertools.count()
@@ -41,19 +53,22 @@ class CallLog:
     def answered(self, call: Call) -> None:
         """The call ended well."""
         seconds = time.monotonic() - call.start
+        self._observe(call, StatusCode.OK.name, seconds)
         if seconds >= self._slow_seconds or next(self._turns) % self._every == 0:
             _write(call, seconds, {"code": StatusCode.OK.name})
 
     def failed(self, call: Call, error: ServiceError) -> None:
         """The call ended with an error."""
-        outcome = {"code": error.reason.code.name, "reason": error.reason.name, **error.metadata}
-        _write(call, time.monotonic() - call.start, outcome)
+        seconds, code = time.monotonic() - call.start, error.reason.code.name
+        self._observe(call, code, seconds)
+        _write(call, seconds, {"code": code, "reason": error.reason.name, **error.metadata})
 
     def left(self, call: Call) -> None:
         """The call ended without an answer: its caller left, or its time was over."""
         now = time.monotonic()
-        code = StatusCode.DEADLINE_EXCEEDED if now >= call.deadline else StatusCode.CANCELLED
-        _write(call, now - call.start, {"code": code.name})
+        code = (StatusCode.DEADLINE_EXCEEDED if now >= call.deadline else StatusCode.CANCELLED).name
+        self._observe(call, code, now - call.start)
+        _write(call, now - call.start, {"code": code})
 
 
 def _write(call: Call, seconds: float, outcome: dict[str, str]) -> None:

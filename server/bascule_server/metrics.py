@@ -1,0 +1,80 @@
+"""What the server counts, for Prometheus: calls by method and status, batches, and rows that are held.
+
+Calls have the names of gRPC's own metrics, as Prometheus writes them, so that dashboards made for these fit:
+https://github.com/grpc/proposal/blob/master/A66-otel-stats.md. No label names a user or an item.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from bascule_server.calls import Call
+
+CALL_SECONDS = (
+    *(0.0001, 0.0003, 0.0006, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.013, 0.016, 0.02, 0.025, 0.03),
+    *(0.04, 0.05, 0.065, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 2.0, 5.0, 10.0, 60.0),
+)
+"""Upper bounds, those of A66 from 100 us."""
+BATCH_ROWS = tuple(float(1 << power) for power in range(11))
+
+Stop: TypeAlias = Callable[[], None]
+
+
+class Metrics:
+    """The metrics of one server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._calls = Histogram(
+            "grpc_server_call_duration_seconds",
+            "From the arrival of a call to its answer.",
+            ["grpc_method", "grpc_status"],
+            buckets=CALL_SECONDS,
+            registry=self.registry,
+        )
+        self._call_rows = Counter("bascule_rows", "Queries that calls and streams brought.", registry=self.registry)
+        self._queue = Histogram(
+            "bascule_queue_wait_seconds",
+            "The longest that a row of a call waited for the model.",
+            buckets=CALL_SECONDS,
+            registry=self.registry,
+        )
+        self._batch_rows = Histogram(
+            "bascule_batch_rows", "Rows that were computed together.", buckets=BATCH_ROWS, registry=self.registry
+        )
+        self._batch_seconds = Histogram(
+            "bascule_batch_duration_seconds", "Of a batch's computation.", buckets=CALL_SECONDS, registry=self.registry
+        )
+        self._held = Gauge("bascule_rows_held", "Rows taken in and not yet answered.", registry=self.registry)
+
+    def call_ended(self, call: Call, status: str, seconds: float) -> None:
+        """Counts a call or a stream, by the name of its gRPC status."""
+        self._calls.labels(call.method, status).observe(seconds)
+        if call.row_count:
+            self._call_rows.inc(call.row_count)
+            self._queue.observe(call.queue_seconds)
+
+    def batch_computed(self, rows: int, seconds: float) -> None:
+        """Counts a batch."""
+        self._batch_rows.observe(rows)
+        self._batch_seconds.observe(seconds)
+
+    def watch_held(self, count: Callable[[], int]) -> None:
+        """Has ``count`` asked for the rows that are held whenever somebody looks."""
+        self._held.set_function(count)
+
+    def listen(self, host: str, port: int) -> Stop:
+        """Answers ``GET /metrics`` from a thread of its own, until the function that it returns is called.
+
+        Raises:
+            OSError: the port cannot be had.
+        """
+        server, thread = start_http_server(port, host, self.registry)
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return stop

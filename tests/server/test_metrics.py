@@ -1,0 +1,74 @@
+"""What Prometheus gets to see: calls, rows and batches are counted, and no user or item is named."""
+
+import asyncio
+from typing import Any
+from urllib.request import urlopen
+
+import grpc
+import pytest
+
+from bascule.v1 import recommendation_service_pb2 as pb
+from bascule_server.calls import Call
+from bascule_server.metrics import Metrics
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_a_call_is_counted_by_its_method_and_status_with_its_rows_and_their_wait() -> None:
+    metrics = Metrics()
+    metrics.call_ended(Call("/m", row_count=3, queue_seconds=0.25), "OK", 0.5)
+    metrics.call_ended(Call("/m"), "CANCELLED", 0.1)
+    assert value(metrics, "grpc_server_call_duration_seconds_sum", grpc_method="/m", grpc_status="OK") == 0.5
+    assert value(metrics, "grpc_server_call_duration_seconds_count", grpc_method="/m", grpc_status="CANCELLED") == 1
+    assert value(metrics, "bascule_rows_total") == 3
+    assert (value(metrics, "bascule_queue_wait_seconds_sum"), value(metrics, "bascule_queue_wait_seconds_count")) == (
+        0.25,
+        1,
+    )
+
+
+def test_the_mean_batch_can_be_told() -> None:
+    metrics = Metrics()
+    metrics.batch_computed(8, 0.25)
+    metrics.batch_computed(24, 0.5)
+    assert (value(metrics, "bascule_batch_rows_sum"), value(metrics, "bascule_batch_rows_count")) == (32, 2)
+    assert value(metrics, "bascule_batch_duration_seconds_sum") == 0.75
+
+
+def test_rows_that_are_held_are_asked_for_when_somebody_looks() -> None:
+    metrics, held = Metrics(), [3]
+    metrics.watch_held(lambda: held[0])
+    assert value(metrics, "bascule_rows_held") == 3
+    held[0] = 0
+    assert value(metrics, "bascule_rows_held") == 0
+
+
+def read(port: int) -> str:
+    with urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+        text: str = page.read().decode()
+        return text
+
+
+def test_metrics_are_read_over_http_until_they_are_stopped(free_port: int) -> None:
+    stop = Metrics().listen("127.0.0.1", free_port)
+    assert "bascule_rows_held" in read(free_port)
+    stop()
+    with pytest.raises(OSError, match="refused"):
+        read(free_port)
+
+
+async def test_a_server_counts_its_calls(run_server: Any, free_port: int) -> None:
+    async with run_server(metrics_listen=f"127.0.0.1:{free_port}") as running:
+        query = pb.Query(user=pb.User(user_id="somebody", history=["something"]))
+        await running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=query))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await running.recommendations.RecommendItems(pb.RecommendItemsRequest())
+        page = await asyncio.to_thread(read, free_port)
+    method = 'grpc_method="/bascule.v1.RecommendationService/RecommendItems"'
+    assert f'grpc_server_call_duration_seconds_count{{{method},grpc_status="OK"}} 1.0' in page
+    assert f'grpc_server_call_duration_seconds_count{{{method},grpc_status="INVALID_ARGUMENT"}} 1.0' in page
+    assert "bascule_batch_rows_sum 1.0" in page
+    assert "somebody" not in page
+    assert "something" not in page
