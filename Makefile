@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
+TRITON := .venv-triton
+MLSERVER := .venv-mlserver
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -15,7 +17,7 @@ OUT ?= recommendations.parquet
 DATA ?= data/public
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train serve score test test-slow check format protos lock bench bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
+.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-15s %s\n' "$$target" "$$what"; done
@@ -56,8 +58,8 @@ lock: $(VENV)/installed ## writes the lock files anew from pyproject.toml
 	uv pip compile pyproject.toml --extra server --constraints requirements-dev.txt --output-file requirements-server.txt $(LOCK_OPTIONS)
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade
 
-bench: $(VENV)/installed ## measures calls/s and users/s of a local server
-	python benchmarks/serving.py --models $(MODELS)
+bench-serving: $(VENV)/installed $(TRITON)/installed $(MLSERVER)/installed ## calls/s, users/s and latency, beside Triton, MLServer and a C++ server
+	python benchmarks/serving.py --triton-python $(TRITON)/bin/python --mlserver-python $(MLSERVER)/bin/python
 
 bench-quality: $(VENV)/installed ## trains on public data sets beside baselines, for hours (DATA=data/public)
 	python benchmarks/quality.py --data $(DATA)
@@ -83,7 +85,7 @@ image: ## builds the server's image
 	docker build --tag bascule .
 
 clean: ## removes what was built; models and data stay
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info client/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(TRITON) $(MLSERVER) build dist *.egg-info client/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/installed: requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Bascule needs Python 3.11 or later; {sys.executable} is {sys.version.split()[0]}. Name another: make PYTHON=python3.12 ..."'
@@ -95,4 +97,14 @@ $(VENV)/installed: requirements-dev.txt pyproject.toml
 $(PEERS)/installed: requirements-dev.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet $$(grep -oE '^tensorflow==[0-9.]+' requirements-dev.txt) keras-rs tensorflow-recommenders tf-keras
+	touch $@
+
+$(TRITON)/installed:
+	$(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/pip install --quiet nvidia-pytriton==0.7.0 'numpy<2'
+	touch $@
+
+$(MLSERVER)/installed:
+	$(PYTHON) -m venv $(MLSERVER)
+	$(MLSERVER)/bin/pip install --quiet mlserver==1.7.1
 	touch $@

@@ -11,8 +11,9 @@ of 64 components -> the ids and scores of the 20 best, exactly. The servers:
 * Bascule, in each configuration of serving_servers.py: ids are strings, requests are validated, calls are logged;
 * Triton: its C++ front end, and the fastest search that we could write for its Python backend, in NumPy; items are
   numbers. Rows of several calls are computed together, at most 128, gathered for 1 ms at most;
+* Triton with the same model in two processes ("triton x2");
 * MLServer, with the same search; at most 64 calls together, gathered for 2 ms at most;
-* a C++ server that computes nothing and answers 20 items: what gRPC itself allows.
+* a C++ server that computes nothing ("no work") and answers 20 items: what gRPC itself allows.
 
 What is not installed is left out, and a line says how to install it. Before and after it is timed, each server has to
 give the right answers to 64 users. Closed loop: h2load with 8 connections of 8 calls under way each. Open loop: calls
@@ -28,6 +29,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import serving_cpp
 from figures import write_figures
 from rich.console import Console
 from serving_figures import figures, promises_table, servers_table
@@ -60,12 +62,16 @@ def main() -> None:
         if isinstance(server, str):
             print(f"{name} is left out: {server}", flush=True)
     servers = {name: server for name, server in wanted.items() if isinstance(server, Server)}
-    plan = Plan(model, read_questions(model.weights), arguments.seconds, arguments.rates)
-    if not plan.rates:
+    plan = Plan(model, read_questions(model.weights), arguments.seconds, {})
+    if hint := serving_cpp.missing():
+        print(f"open loops are left out: {hint}", flush=True)
+    elif arguments.rates:
+        plan = plan._replace(rates={f"{rate:,.0f} calls/s": rate for rate in arguments.rates})
+    else:
         plan = plan._replace(rates=half_of_peak(servers, plan))
     rounds = [one_round(servers, plan, number) for number in range(1, arguments.rounds + 1)]
     written = list(figures(rounds, plan.rates))
-    console = Console(width=140)
+    console = Console(width=160)
     console.print(servers_table(rounds, plan.rates, f"{arguments.items:,} items; medians of {len(rounds)} rounds"))
     if any(each.floor is not None for each in written):
         console.print(promises_table(written))

@@ -131,6 +131,7 @@ class Batcher:
         largest_batch: int,
         worker: Executor,
         window_seconds: float = 0.0,
+        in_flight: Callable[[], int] = lambda: 0,
         observe: Callable[[int, float], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -139,20 +140,21 @@ class Batcher:
         Args:
             largest_batch: rows.
             worker: has one thread, since a scorer is called by one thread at a time.
-            window_seconds: how long to gather rows, where the last batch was computed no longer ago than that.
+            window_seconds: how long to gather rows, where more calls are in flight than wait here.
+            in_flight: how many calls are.
             observe: told of each batch: its rows, and how many seconds it took.
             clock: that of the calls' deadlines.
         """
         self._largest_batch = largest_batch
         self._worker = worker
         self._window_seconds = window_seconds
+        self._in_flight = in_flight
         self._observe = observe
         self._clock = clock
         self._waiting: list[Rows] = []
         self._arrived = asyncio.Event()
         self._row_seconds = math.inf
         """How long a row took in the last batch."""
-        self._last_end = -math.inf
 
     def submit(
         self,
@@ -191,7 +193,7 @@ class Batcher:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            if self._clock() - self._last_end < self._window_seconds:
+            if self._window_seconds and self._in_flight() > len(self._waiting):
                 await asyncio.sleep(self._window_seconds)
             while self._waiting:
                 await self._answer_batch()
@@ -215,9 +217,9 @@ class Batcher:
                 for rows in batch:
                     rows.job.on_delay()
             answers = await self._score(batch[0].job.scorer, questions, on_the_spot=is_short)
-            self._last_end = self._clock()
-            self._row_seconds = (self._last_end - now) / len(questions)
-            self._observe(len(questions), self._last_end - now)
+            seconds = self._clock() - now
+            self._row_seconds = seconds / len(questions)
+            self._observe(len(questions), seconds)
             _hand_out(answers, batch)
 
     def _room(self) -> int:

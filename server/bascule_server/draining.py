@@ -38,6 +38,11 @@ class Draining:
         self._all_left = asyncio.Event()
         self._all_left.set()
 
+    @property
+    def call_count(self) -> int:
+        """Calls in flight, streams aside."""
+        return len(self._calls) + len(self._entered)
+
     def enter(self, call: Ending) -> None:
         """Knows a call that has no task, until ``leave``.
 

@@ -75,8 +75,8 @@ class Server:
         self._metrics = Metrics() if config.metrics_listen else None
         window = WINDOW_SECONDS[config.transport]
         observe = self._metrics.batch_computed if self._metrics else _ignore
-        self._batcher = Batcher(config.largest_batch, self._worker, window, observe)
         self._draining = Draining()
+        self._batcher = Batcher(config.largest_batch, self._worker, window, lambda: self._draining.call_count, observe)
         self._health = Health(SERVICES)
         admission = Admission(config.max_rows)
         if self._metrics:
