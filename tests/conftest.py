@@ -1,10 +1,18 @@
 """One small model, trained on generated data and published: what the tests of all packages serve, ask and damage."""
 
+import asyncio
 import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from threading import Thread
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import settings
+
+Result = TypeVar("Result")
 
 # A busy machine is no failure.
 settings.register_profile("without_deadline", deadline=None)
@@ -67,3 +75,68 @@ def models_root(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def artifact_folder(models_root: Path) -> Path:
     """The folder of version 1 of ``tiny``. Do not write into it."""
     return models_root / "tiny" / "1"
+
+
+class Served(NamedTuple):
+    """A server that runs in this process."""
+
+    server: Any
+    """A ``bascule_server.server.Server``."""
+    port: int
+    loop: asyncio.AbstractEventLoop
+    """The server's."""
+    working: "Future[None]"
+
+
+@pytest.fixture(params=["core", "aio"])
+def serve_in_process(request: pytest.FixtureRequest) -> Callable[..., AbstractAsyncContextManager[Served]]:
+    """Serves models; keywords are fields of the configuration. Each test runs with both transports."""
+    from bascule_server.config import ServerConfig
+    from bascule_server.server import Server
+
+    @asynccontextmanager
+    async def serve(models: Any, **fields: Any) -> AsyncIterator[Served]:
+        given = {"listen": "127.0.0.1:0", "drain_seconds": 0.0, "transport": request.param, **fields}
+        config = ServerConfig(**given)
+        async with _loop_of(config) as loop:
+
+            async def start() -> Served:
+                server = Server(config, models)
+                port = server.listen()
+                await server.start()
+                return Served(server, port, loop, asyncio.run_coroutine_threadsafe(server.work(), loop))
+
+            async def close() -> None:
+                served.working.cancel()
+                await served.server.close()
+
+            served = await _run_in(loop, start())
+            try:
+                yield served
+            finally:
+                await _run_in(loop, close())
+
+    return serve
+
+
+@asynccontextmanager
+async def _loop_of(config: Any) -> AsyncIterator[asyncio.AbstractEventLoop]:
+    """The event loop for a server: that of the test for grpc.aio, of which a process has one; else one in a thread."""
+    from bascule_server.server import event_loop
+
+    if config.transport == "aio":
+        yield asyncio.get_running_loop()
+        return
+    loop = event_loop(config)()
+    thread = Thread(target=loop.run_forever, name="server")
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    await asyncio.to_thread(thread.join)
+    loop.close()
+
+
+async def _run_in(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Result]) -> Result:
+    if loop is asyncio.get_running_loop():
+        return await coroutine
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))

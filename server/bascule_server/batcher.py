@@ -132,7 +132,7 @@ class Batcher:
         worker: Executor,
         window_seconds: float = 0.0,
         in_flight: Callable[[], int] = lambda: 0,
-        observe: Callable[[int, float], None] = lambda *_: None,
+        observe: Callable[[int, float, float], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Takes what computes.
@@ -142,7 +142,7 @@ class Batcher:
             worker: has one thread, since a scorer is called by one thread at a time.
             window_seconds: how long to gather rows, where more calls are in flight than wait here.
             in_flight: how many calls are.
-            observe: told of each batch: its rows, and how many seconds it took.
+            observe: told of each batch: its rows, the longest that one waited, and how long it took, in seconds.
             clock: that of the calls' deadlines.
         """
         self._largest_batch = largest_batch
@@ -219,7 +219,7 @@ class Batcher:
             answers = await self._score(batch[0].job.scorer, questions, on_the_spot=is_short)
             seconds = self._clock() - now
             self._row_seconds = seconds / len(questions)
-            self._observe(len(questions), seconds)
+            self._observe(len(questions), now - min(rows.job.arrival for rows in batch), seconds)
             _hand_out(answers, batch)
 
     def _room(self) -> int:

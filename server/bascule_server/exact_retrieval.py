@@ -22,6 +22,9 @@ BLOCK_SCORES = 2**18
 MAX_QUERIES = 64
 """Queries of one pass: with more of them the product gains nothing."""
 
+MAX_ONE_BY_ONE = 3
+"""Up to so many queries are searched one by one: to begin a product of matrices takes as long as three of a vector."""
+
 MAX_SCORES = 2**24
 """Rough scores held at a time, 64 MiB, where the items alone are not more."""
 
@@ -45,11 +48,6 @@ class _Wanted(NamedTuple):
     restrictions: Sequence[Restriction]
     slack: NDArray[np.float64]
     """float64 [queries]: items whose rough score lies further below that of the last that is wanted are not."""
-
-    def alone(self, index: int) -> "_Wanted":
-        """The same of one query."""
-        one = slice(index, index + 1)
-        return _Wanted(self.queries[one], self.counts[one], self.restrictions[one], self.slack[one])
 
 
 class _Pairs(NamedTuple):
@@ -93,6 +91,8 @@ class ExactRetriever:
         return found
 
     def _search(self, wanted: _Wanted) -> list[Found]:
+        if len(wanted.queries) <= MAX_ONE_BY_ONE:
+            return [self._search_one(wanted, index) for index in range(len(wanted.queries))]
         rough, best_of_groups = self._memory(len(wanted.queries))
         block = min(self._width, BLOCK_SCORES // len(rough) // GROUP * GROUP)
         self._score(wanted, block, rough, best_of_groups)
@@ -102,12 +102,30 @@ class ExactRetriever:
         hits = np.flatnonzero(best_of_groups >= lowest[:, None])
         if len(hits) * GROUP <= MAX_CANDIDATES:
             return self._ranked(wanted, self._candidates(rough, block, lowest, hits))
-        found = []
-        for index in range(len(rough)):
-            row = rough[index, : len(self.vectors)]
-            rows = np.flatnonzero((row >= lowest[index]) & (row > -np.inf))
-            found += self._ranked(wanted.alone(index), _Pairs(np.zeros(len(rows), np.int64), rows))
-        return found
+        return [self._search_one(wanted, index) for index in range(len(rough))]
+
+    def _search_one(self, wanted: _Wanted, index: int) -> Found:
+        """The same for one query, of which there may be any number of candidates."""
+        query, count, restriction = wanted.queries[index], wanted.counts[index], wanted.restrictions[index]
+        rough = self._memory(1)[0][0]
+        scores = rough[: len(self.vectors)]
+        np.dot(self.vectors, query, out=scores)
+        if restriction.allowed is not None:
+            scores[~restriction.allowed] = -np.inf
+        scores[restriction.excluded] = -np.inf
+        members = rough.reshape(GROUP, -1)
+        best_of_groups = members.max(axis=0)
+        lowest = np.float32(-np.inf)
+        if count <= len(best_of_groups):
+            place = len(best_of_groups) - count
+            exact = np.partition(best_of_groups, place)[place] - wanted.slack[index]
+            # Rounded down, so that no item is lost to the rounding.
+            lowest = np.nextafter(np.float32(exact), np.float32(-np.inf))
+        groups = np.flatnonzero(best_of_groups >= lowest)
+        rows = (groups + np.arange(0, len(rough), len(best_of_groups))[:, None]).ravel()
+        found = rough[rows]
+        rows = rows[(found >= lowest) & (found > -np.inf)]
+        return best(rows, products(query, self.vectors[rows]), count)
 
     def _memory(self, query_count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """float32 [queries, width] and [queries, groups], kept from one search to the next: fresh memory costs more."""
@@ -153,8 +171,6 @@ class ExactRetriever:
         return _Pairs(np.repeat(query, is_candidate.sum(axis=1)), rows[is_candidate])
 
     def _ranked(self, wanted: _Wanted, candidates: _Pairs) -> list[Found]:
-        if len(wanted.queries) == 1:
-            return [best(candidates.row, products(wanted.queries[0], self.vectors[candidates.row]), wanted.counts[0])]
         scores = products(wanted.queries[candidates.query], self.vectors[candidates.row])
         return _sorted(candidates, scores, wanted.counts, len(self.vectors).bit_length())
 

@@ -5,9 +5,10 @@ https://github.com/grpc/proposal/blob/master/A66-otel-stats.md. No label names a
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 
 from bascule_server.calls import Call
 
@@ -33,10 +34,10 @@ class Metrics:
             buckets=CALL_SECONDS,
             registry=self.registry,
         )
-        self._call_rows = Counter("bascule_rows", "Queries that calls and streams brought.", registry=self.registry)
+        self._of_call = cache(self._calls.labels)
         self._queue = Histogram(
             "bascule_queue_wait_seconds",
-            "The longest that a row of a call waited for the model.",
+            "The longest that a row of a batch waited for the model.",
             buckets=CALL_SECONDS,
             registry=self.registry,
         )
@@ -50,14 +51,12 @@ class Metrics:
 
     def call_ended(self, call: Call, status: str, seconds: float) -> None:
         """Counts a call or a stream, by the name of its gRPC status."""
-        self._calls.labels(call.method, status).observe(seconds)
-        if call.row_count:
-            self._call_rows.inc(call.row_count)
-            self._queue.observe(call.queue_seconds)
+        self._of_call(call.method, status).observe(seconds)
 
-    def batch_computed(self, rows: int, seconds: float) -> None:
-        """Counts a batch."""
+    def batch_computed(self, rows: int, queue_seconds: float, seconds: float) -> None:
+        """Counts a batch: its rows, the longest that one of them waited, and how long it took."""
         self._batch_rows.observe(rows)
+        self._queue.observe(queue_seconds)
         self._batch_seconds.observe(seconds)
 
     def watch_held(self, count: Callable[[], int]) -> None:

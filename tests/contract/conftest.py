@@ -5,16 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import pytest
 
 from bascule_server.batcher import Scorer
-from bascule_server.config import ServerConfig
 from bascule_server.models import Models
 from bascule_server.servable import ServableVersion, load_servable
-from bascule_server.server import Server
 
 OpenChannel: TypeAlias = Callable[[], AbstractAsyncContextManager[grpc.aio.Channel]]
 
@@ -25,30 +23,29 @@ def servable(artifact_folder: Path) -> ServableVersion:
 
 
 @pytest.fixture
-async def channel(servable: ServableVersion) -> AsyncIterator[grpc.aio.Channel]:
+async def channel(servable: ServableVersion, serve_in_process: Any) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server that serves ``tiny``, version 1."""
-    async with _serving(servable) as opened:
+    async with _serving(servable, serve_in_process) as opened:
         yield opened
 
 
 @pytest.fixture
-def serving_with(servable: ServableVersion) -> Callable[[Scorer], AbstractAsyncContextManager[grpc.aio.Channel]]:
+def serving_with(
+    servable: ServableVersion, serve_in_process: Any
+) -> Callable[[Scorer], AbstractAsyncContextManager[grpc.aio.Channel]]:
     """Opens a channel to a server that answers for ``tiny`` with another scorer."""
-    return lambda scorer: _serving(replace(servable, scorer=scorer))  # type: ignore[arg-type]
+    return lambda scorer: _serving(replace(servable, scorer=scorer), serve_in_process)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
-async def _serving(servable: ServableVersion) -> AsyncIterator[grpc.aio.Channel]:
+async def _serving(servable: ServableVersion, serve_in_process: Any) -> AsyncIterator[grpc.aio.Channel]:
     models = Models([Path("tiny/1")], lambda _: servable)
-    server = Server(ServerConfig(listen="127.0.0.1:0", drain_seconds=0.0), models)
-    port = server.listen()
-    await server.start()
-    working = asyncio.create_task(server.work())
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with (
+        serve_in_process(models) as served,
+        grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel,
+    ):
         await channel.channel_ready()
         # There is nothing to wait for but the models themselves.
         while any(known.serving is None for known in models.known()):  # noqa: ASYNC110
             await asyncio.sleep(0)
         yield channel
-    working.cancel()
-    await server.close()

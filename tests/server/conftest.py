@@ -2,13 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any, TypeAlias, TypeVar
+from threading import Event
+from typing import Any, TypeAlias
 
 import grpc
 import numpy as np
@@ -27,15 +27,12 @@ from bascule.v1.artifact_pb2 import (
 from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
-from bascule_server.config import ServerConfig
 from bascule_server.item_ids import ItemIds
 from bascule_server.models import Models
 from bascule_server.query import Answer, ItemScores, NothingKnownError, QueryVector, Question, Rank, Ranking, Score
 from bascule_server.schema import Schema, schema_of
 from bascule_server.servable import ServableVersion
-from bascule_server.server import Server, event_loop
-
-Result = TypeVar("Result")
+from bascule_server.server import Server
 
 MANIFEST = Manifest(schema_version=1, model="counting", version=3, dimension=2, item_count=3)
 MANIFEST.query_features.extend(
@@ -148,74 +145,29 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture(params=["core", "aio"])
-def run_server(request: pytest.FixtureRequest) -> RunServer:
-    """Runs a server with the model ``counting``, version 3; keywords are fields of the configuration.
-
-    Each test runs with both transports.
-    """
+@pytest.fixture
+def run_server(serve_in_process: Any) -> RunServer:
+    """Runs a server with the model ``counting``, version 3; keywords are fields of the configuration."""
 
     @asynccontextmanager
     async def run(load: Callable[[Path], Any] | None = None, **fields: Any) -> AsyncIterator[Running]:
         scorer = CountingScorer()
         models = Models([Path("counting/3")], load or (lambda _: ServableVersion(MANIFEST, scorer)))  # type: ignore[arg-type]
-        config = ServerConfig(**{"listen": "127.0.0.1:0", "drain_seconds": 0.0, "transport": request.param, **fields})
-        async with _loop_of(config) as loop:
-
-            async def start() -> tuple[Server, int, Future[None]]:
-                server = Server(config, models)
-                port = server.listen()
-                await server.start()
-                return server, port, asyncio.run_coroutine_threadsafe(server.work(), loop)
-
-            async def close(server: Server) -> None:
-                working.cancel()
-                await server.close()
-
-            server, port, working = await _run_in(loop, start())
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                running = Running(
-                    server,
-                    port,
-                    loop,
-                    working,
-                    channel,
-                    scorer,
-                    RecommendationServiceStub(channel),
-                    ModelServiceStub(channel),
-                    HealthStub(channel),
-                )
-                if load is None:
-                    await channel.channel_ready()
-                    await _until_serving(models)
-                try:
-                    yield running
-                finally:
-                    scorer.may_answer.set()
-                    await _run_in(loop, close(server))
+        async with (
+            serve_in_process(models, **fields) as served,
+            grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel,
+        ):
+            stubs = RecommendationServiceStub(channel), ModelServiceStub(channel), HealthStub(channel)
+            running = Running(served.server, served.port, served.loop, served.working, channel, scorer, *stubs)
+            if load is None:
+                await channel.channel_ready()
+                await _until_serving(models)
+            try:
+                yield running
+            finally:
+                scorer.may_answer.set()
 
     return run
-
-
-@asynccontextmanager
-async def _loop_of(config: ServerConfig) -> AsyncIterator[asyncio.AbstractEventLoop]:
-    """The event loop for a server: that of the test for grpc.aio, of which a process has one; else one in a thread."""
-    if config.transport == "aio":
-        yield asyncio.get_running_loop()
-        return
-    loop = event_loop(config)()
-    thread = Thread(target=loop.run_forever, name="server")
-    thread.start()
-    yield loop
-    loop.call_soon_threadsafe(loop.stop)
-    await asyncio.to_thread(thread.join)
-    loop.close()
-
-
-async def _run_in(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Result]) -> Result:
-    if loop is asyncio.get_running_loop():
-        return await coroutine
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
 
 async def _until_serving(models: Models) -> None:

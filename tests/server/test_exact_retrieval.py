@@ -75,7 +75,14 @@ def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
     """Runs a test again with blocks, groups and passes so small that few items fill several of each."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "in the small":
-            small = {"GROUP": 2, "BLOCK_SCORES": 16, "MAX_QUERIES": 2, "MAX_GROUPS": 3, "MAX_CANDIDATES": 40}
+            small = {
+                "GROUP": 2,
+                "BLOCK_SCORES": 16,
+                "MAX_QUERIES": 2,
+                "MAX_GROUPS": 3,
+                "MAX_CANDIDATES": 40,
+                "MAX_ONE_BY_ONE": 0,
+            }
             for name, value in small.items():
                 patch.setattr(exact_retrieval, name, value)
         yield

@@ -379,6 +379,12 @@ ranks = st.builds(
     attributes=st.lists(st.sampled_from(["title", "genres", "year"]), unique=True).map(tuple),
 )
 
+
+def query(**fields: Any) -> Query:
+    """Hypothesis would make up every field of a named tuple itself that it is not given."""
+    return Query(**fields)
+
+
 features = st.fixed_dictionaries(
     {}, optional={"country": st.sampled_from(["DE", "JP", "XX"]), "age": st.floats(0, 100)}
 )
@@ -390,16 +396,16 @@ restrictions: dict[str, st.SearchStrategy[list[str]]] = {
 
 queries = st.one_of(
     st.builds(
-        Query,
+        query,
         user_id=st.just("") | st.integers(0, 160).map("u{}".format),
         history=st.just([]) | item_ids,
         features=features,
         **restrictions,
     ),
-    st.builds(Query, **restrictions),
-    st.builds(Query, item_id=st.integers(0, 125).map("i{}".format), **restrictions),
+    st.builds(query, **restrictions),
+    st.builds(query, item_id=st.integers(0, 125).map("i{}".format), **restrictions),
     st.builds(
-        Query,
+        query,
         vector=st.integers(0, 99).map(lambda seed: np.random.default_rng(seed).normal(size=16).astype(np.float32)),
         **restrictions,
     ),

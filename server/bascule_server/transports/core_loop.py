@@ -23,14 +23,14 @@ HURRIED_SLICE_SECONDS = 0.001
 
 
 class CoreEventLoop(asyncio.SelectorEventLoop):
-    """Make it, with ``asyncio.Runner(loop_factory=CoreEventLoop)`` say, to run a ``CoreTransport`` in it.
+    """Runs a ``CoreTransport``; see ``new_core_loop``.
 
     Attributes:
         queue: of the C core.
     """
 
-    def __init__(self) -> None:
-        self.queue = Queue()
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
         self._waits = _Selector(self.queue, self._handle_soon)
         super().__init__(self._waits)
 
@@ -64,6 +64,11 @@ class CoreEventLoop(asyncio.SelectorEventLoop):
         if not self.is_closed():
             self.queue.close()
         super().close()
+
+
+def new_core_loop() -> CoreEventLoop:
+    """For ``asyncio.Runner(loop_factory=new_core_loop)``."""
+    return CoreEventLoop(Queue())
 
 
 class _Selector(selectors.DefaultSelector):

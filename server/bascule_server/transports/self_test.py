@@ -33,7 +33,7 @@ def prove_core() -> None:
     Raises:
         Exception: whatever went wrong; ``CoreTestError`` where an answer was not the expected one.
     """
-    from bascule_server.transports.core_loop import CoreEventLoop
+    from bascule_server.transports.core_loop import new_core_loop
     from bascule_server.transports.core_transport import CoreTransport
 
     async def serve() -> None:
@@ -48,7 +48,7 @@ def prove_core() -> None:
 
     def run() -> None:
         try:
-            with asyncio.Runner(loop_factory=CoreEventLoop) as runner:
+            with asyncio.Runner(loop_factory=new_core_loop) as runner:
                 runner.run(serve())
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             handler.failure = error
