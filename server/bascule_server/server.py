@@ -68,10 +68,10 @@ class ListenError(Exception):
 class Server:
     """One server in one event loop: ``listen``, ``start``, ``work`` until all is over, and ``stop``."""
 
-    def __init__(self, config: ServerConfig, models: Models, on_serving: Callable[[], None] = lambda: None) -> None:
-        """Must be made in the event loop that it runs in. ``on_serving`` is called when the models are proven."""
+    def __init__(self, config: ServerConfig, models: Models) -> None:
+        """Must be made in the event loop that it runs in."""
         self._config = config
-        self._on_serving = on_serving
+        self._is_loaded = False
         self._stop_metrics: Callable[[], None] = _ignore
         self._models = models
         self._worker = ThreadPoolExecutor(1, "worker")
@@ -145,7 +145,17 @@ class Server:
         await self._transport.start()
 
     async def work(self) -> None:
-        """Loads the models and computes what is asked of them, until it is cancelled.
+        """Loads the models, unless ``load`` has, and computes what is asked of them, until it is cancelled.
+
+        Raises:
+            ArtifactError: a model cannot be loaded.
+        """
+        if not self._is_loaded:
+            await self.load()
+        await self._batcher.run()
+
+    async def load(self) -> None:
+        """Loads and proves the models.
 
         Raises:
             ArtifactError: a model cannot be loaded.
@@ -159,8 +169,7 @@ class Server:
         self._health.set_serving(True)
         versions = [f"{known.model}/{known.version}" for known in self._models.known()]
         _log.info("serving", models=versions, load_seconds=round(time.monotonic() - start, 3))
-        self._on_serving()
-        await self._batcher.run()
+        self._is_loaded = True
 
     async def stop(self) -> None:
         """Comes to rest while ``work`` goes on: every call in flight is answered, or told why not.
@@ -232,12 +241,7 @@ def with_working_transport(config: ServerConfig) -> ServerConfig:
     return config
 
 
-async def serve(
-    config: ServerConfig,
-    models_root: Path,
-    on_listening: Callable[[int], None],
-    on_serving: Callable[[], None] = lambda: None,
-) -> None:
+async def serve(config: ServerConfig, models_root: Path, on_listening: Callable[[int], None]) -> None:
     """Serves the newest version of each model below ``models_root`` until SIGTERM or SIGINT.
 
     It comes to rest then and ends the process, with status 0; it does not return.
@@ -246,15 +250,17 @@ async def serve(
         config: how.
         models_root: the folder with ``<model>/<version>/manifest.json``.
         on_listening: is called with the port, once there is somebody to answer.
-        on_serving: is called when the models are proven.
 
     Raises:
         ArtifactError: there is no model, or one of them cannot be loaded.
         ListenError: the port cannot be had.
     """
     stop_asked = _stop_signal()
-    server = Server(config, Models(newest_versions(models_root)), on_serving)
+    server = Server(config, Models(newest_versions(models_root)))
     try:
+        if config.workers > 1:
+            # A worker that listens gets its share of the connections, and must have answers for them.
+            await server.load()
         port = server.listen()
         await server.start()
         on_listening(port)

@@ -2,6 +2,8 @@
 
     supervisor -> worker 1 proves and serves the models -> the others do -> (a signal) -> all come to rest
 
+A worker listens only when its models are proven.
+
 Workers are spawned and never forked, since gRPC does not survive a fork. The kernel parts connections among them, not
 calls, so a caller that wants all of them opens several. Files of the models are mapped, and their memory shared.
 
@@ -45,7 +47,7 @@ async def supervise(
         config: how to serve.
         models_root: the folder of the models.
         port: bound and not listening, so that nobody else takes the port while workers come and go.
-        on_listening: is called with the port, once there is somebody to answer.
+        on_listening: is called with the port, once all workers answer.
 
     Raises:
         WorkerError: one could not start.
@@ -58,10 +60,13 @@ async def supervise(
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, supervisor.stop)
     first = asyncio.create_task(supervisor.keep_one(0))
-    await supervisor.first_serves.wait()
-    if not first.done():
-        on_listening(number)
+    await supervisor.changed.wait()
     others = [asyncio.create_task(supervisor.keep_one(place)) for place in range(1, config.workers)]
+    while supervisor.serving_count < config.workers and not supervisor.is_stopping:
+        supervisor.changed.clear()
+        await supervisor.changed.wait()
+    if not supervisor.is_stopping:
+        on_listening(number)
     await asyncio.gather(first, *others)
 
 
@@ -70,22 +75,25 @@ class _Supervisor:
         self._config = config
         self._models_root = models_root
         self._processes: set[asyncio.subprocess.Process] = set()
-        self._is_stopping = False
-        self.first_serves = asyncio.Event()
-        """Set when a worker serves, or none will."""
+        self.is_stopping = False
+        self.serving_count = 0
+        """Workers that came to serve."""
+        self.changed = asyncio.Event()
+        """Set when that or ``is_stopping`` changes."""
 
     def stop(self) -> None:
         """Has every worker come to rest, and starts no other."""
-        self._is_stopping = True
+        self.is_stopping = True
+        self.changed.set()
         for process in self._processes:
             process.send_signal(signal.SIGTERM)
 
     async def keep_one(self, place: int) -> None:
         """Runs the worker of a place, from 0, and another in its place whenever it dies, until ``stop``."""
         try:
-            while not self._is_stopping:
+            while not self.is_stopping:
                 status = await self._run(self._config_of(place))
-                if not self._is_stopping:
+                if not self.is_stopping:
                     _log.error("worker died", status=status)
                     await asyncio.sleep(RESTART_SECONDS)
                 elif status != 0:
@@ -93,8 +101,6 @@ class _Supervisor:
         except WorkerError:
             self.stop()
             raise
-        finally:
-            self.first_serves.set()
 
     def _config_of(self, place: int) -> ServerConfig:
         if self._config.metrics_listen is None:
@@ -114,7 +120,7 @@ class _Supervisor:
             # So that Ctrl-C reaches the supervisor alone, which tells the workers.
             process_group=0,
         )
-        if self._is_stopping:
+        if self.is_stopping:
             process.send_signal(signal.SIGTERM)
         self._processes.add(process)
         try:
@@ -122,7 +128,7 @@ class _Supervisor:
             status = await process.wait()
         finally:
             self._processes.discard(process)
-        if not serves and not self._is_stopping:
+        if not serves and not self.is_stopping:
             raise WorkerError("a worker could not start")
         return status
 
@@ -134,7 +140,8 @@ class _Supervisor:
         process.stdin.close()
         serves = await process.stdout.readline() == SERVING
         if serves:
-            self.first_serves.set()
+            self.serving_count += 1
+            self.changed.set()
         return serves
 
 
@@ -166,14 +173,14 @@ def _work(models_root: Path) -> int:
     configure_logs(config.log_level)
     try:
         with asyncio.Runner(loop_factory=server.event_loop(config)) as runner:
-            runner.run(server.serve(config, models_root, lambda _: None, on_serving=_say_serving))
+            runner.run(server.serve(config, models_root, _say_serving))
     except (ArtifactError, server.ListenError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return WorkerError.status
     return 0
 
 
-def _say_serving() -> None:
+def _say_serving(_port: int) -> None:
     os.write(sys.stdout.fileno(), SERVING)
 
 

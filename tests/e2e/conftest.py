@@ -34,7 +34,7 @@ class Serving:
                 self.log.append(json.loads(line))
             else:
                 self.sentences.append(line.rstrip("\n"))
-            if '"event": "serving"' in line:
+            if self.count("listening") and self.count("serving"):
                 self._is_serving.set()
         self._is_serving.set()
 
@@ -42,7 +42,7 @@ class Serving:
         """The port that it serves on, once it does."""
         assert self._is_serving.wait(PATIENCE_SECONDS)
         assert self.process.poll() is None, self.sentences
-        (port,) = (line["port"] for line in self.log if line["event"] == "listening")
+        (port,) = {line["port"] for line in self.log if line["event"] == "listening"}
         return int(port)
 
     def count(self, event: str) -> int:
