@@ -17,7 +17,7 @@ OUT ?= recommendations.parquet
 DATA ?= data/public
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
+.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-budget bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-15s %s\n' "$$target" "$$what"; done
@@ -60,6 +60,12 @@ LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no
 
 bench-serving: $(VENV)/installed $(TRITON)/installed $(MLSERVER)/installed ## calls/s, users/s and latency, beside Triton, MLServer and a C++ server
 	python benchmarks/serving.py --triton-python $(TRITON)/bin/python --mlserver-python $(MLSERVER)/bin/python
+
+bench-retrieval: $(VENV)/installed ## exact retrieval over the product that it cannot do without
+	python benchmarks/retrieval.py
+
+bench-budget: $(VENV)/installed ## where the time of a call goes
+	python benchmarks/call_budget.py
 
 bench-quality: $(VENV)/installed ## trains on public data sets beside baselines, for hours (DATA=data/public)
 	python benchmarks/quality.py --data $(DATA)
