@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from bascule.standard_protos import error_details_pb2, health_pb2, status_pb2
 from bascule.v1 import recommendation_service_pb2 as pb
@@ -205,3 +206,37 @@ async def test_reflection_answers_only_where_it_is_asked_for(run_server: Any) ->
     async with run_server() as running:
         call = ServerReflectionStub(running.channel).ServerReflectionInfo([request])
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_stream_whose_caller_leaves_is_cancelled_and_no_fault(run_server: Any) -> None:
+    with capture_logs() as lines:
+        async with run_server() as running:
+            call = running.recommendations.StreamRecommendItems()
+            for number in range(3):
+                await call.write(message(number, *range(1, 100)))
+            assert (await call.read()).sequence_id == 0
+            call.cancel()
+            while not any(line["event"] == "call" and line["rows"] for line in lines):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            # The next caller finds all in order.
+            await running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(3)))
+    assert [line["code"] for line in lines if line["event"] == "call" and line["rows"] > 1] == ["CANCELLED"]
+    assert not [line for line in lines if line["event"] == "fault"]
+
+
+async def test_an_unknown_method_is_unimplemented(run_server: Any) -> None:
+    async with run_server() as running:
+        unknown = running.channel.unary_unary("/bascule.v1.RecommendationService/Nothing")
+        assert await unknown(b"").code() is grpc.StatusCode.UNIMPLEMENTED
+        other = running.channel.stream_stream("/nobody.Knows/It")
+        assert await other([b""]).code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_message_that_is_too_large_is_refused(run_server: Any) -> None:
+    async with run_server(max_request_bytes=1_024) as running:
+        large = pb.RecommendItemsRequest(query=user("x" * 2_000))
+        scores = pb.ScoreItemsRequest(query=large.query, item_ids=["a"])
+        for call in (running.recommendations.RecommendItems(large), running.recommendations.ScoreItems(scores)):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

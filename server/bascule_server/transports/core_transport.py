@@ -28,10 +28,6 @@ Start: TypeAlias = Callable[[Callable[[Any], None]], None]
 """Starts an operation, and calls what it is given with the outcome."""
 
 
-class CallLeftError(Exception):
-    """The call has ended before its answer."""
-
-
 class CoreTransport:
     """See ``Transport``. Made in a ``CoreEventLoop``, in which it runs."""
 
@@ -113,8 +109,6 @@ class CoreTransport:
             await awaited.answer(response)
         except ServiceError as error:
             await awaited.fail(error)
-        except CallLeftError:
-            pass
 
 
 @dataclass(slots=True)
@@ -206,7 +200,8 @@ class _AwaitedCall:
 
     async def _sent(self, start: Start) -> None:
         if not await _outcome(start):
-            raise CallLeftError
+            # The caller has left, of which the core tells in its own time.
+            raise asyncio.CancelledError
 
 
 def _outcome(start: Start) -> Awaitable[Any]:
