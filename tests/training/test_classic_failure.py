@@ -128,7 +128,8 @@ def test_the_published_failure_is_reproduced(naive: Naive) -> None:
 
 
 def test_all_numbers_from_0_to_1_are_one_code_so_that_all_people_are_one(naive: Naive) -> None:
-    assert naive.differences == [0, 0, 0]
+    # But for rounding, which depends on a row's place in its batch.
+    assert naive.differences == pytest.approx([0, 0, 0], abs=1e-3)
 
 
 def test_several_targets_have_a_gradient_that_never_ends(naive: Naive) -> None:
