@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,8 +137,8 @@ class _Supervisor:
         """Whether it came to serve."""
         if process.stdin is None or process.stdout is None:
             raise ValueError("a worker is spoken to through pipes")
-        process.stdin.write(config.model_dump_json().encode())
-        process.stdin.close()
+        # It stays open: at its end, which comes with ours however that comes, the worker comes to rest.
+        process.stdin.write(config.model_dump_json().encode() + b"\n")
         serves = await process.stdout.readline() == SERVING
         if serves:
             self.serving_count += 1
@@ -169,8 +170,9 @@ def _work(models_root: Path) -> int:
     from bascule_server.artifact import ArtifactError
     from bascule_server.logs import configure_logs
 
-    config = ServerConfig.model_validate_json(sys.stdin.buffer.read())
+    config = ServerConfig.model_validate_json(sys.stdin.buffer.readline())
     configure_logs(config.log_level)
+    threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
     try:
         with asyncio.Runner(loop_factory=server.event_loop(config)) as runner:
             runner.run(server.serve(config, models_root, _say_serving))
@@ -178,6 +180,11 @@ def _work(models_root: Path) -> int:
         sys.stderr.write(f"Error: {error}\n")
         return WorkerError.status
     return 0
+
+
+def _end_with_supervisor() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _say_serving(_port: int) -> None:

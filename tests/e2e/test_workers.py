@@ -51,6 +51,22 @@ def test_workers_share_the_port_and_one_that_dies_is_replaced(serve: Any) -> Non
     assert serving.ended() == 0
 
 
+def test_workers_come_to_rest_when_their_supervisor_is_killed(serve: Any) -> None:
+    serving = serve(workers=WORKERS)
+    serving.port()
+    until(lambda: serving.count("serving") == WORKERS)
+    workers = workers_of(serving.process.pid)
+    serving.process.kill()
+    until(lambda: not any(is_alive(worker) for worker in workers))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def answers(client: Client) -> bool:
     try:
         return all(client.recommend("u1", count=3).item_ids for _ in range(CONNECTIONS))
