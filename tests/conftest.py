@@ -130,10 +130,12 @@ async def _loop_of(config: Any) -> AsyncIterator[asyncio.AbstractEventLoop]:
     loop = event_loop(config)()
     thread = Thread(target=loop.run_forever, name="server")
     thread.start()
-    yield loop
-    loop.call_soon_threadsafe(loop.stop)
-    await asyncio.to_thread(thread.join)
-    loop.close()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        await asyncio.to_thread(thread.join)
+        loop.close()
 
 
 async def _run_in(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Result]) -> Result:

@@ -42,7 +42,7 @@ def feature(name: str, **kind: Any) -> pb.Query:
 async def status_of(call: Any) -> tuple[grpc.StatusCode, status_pb2.Status]:
     """How a call ended: its code and its details, which must agree."""
     code = await call.code()
-    status = status_pb2.Status.FromString(dict(await call.trailing_metadata())["grpc-status-details-bin"])
+    status = status_pb2.Status.FromString(dict(tuple(await call.trailing_metadata()))["grpc-status-details-bin"])
     assert status.code == code.value[0]
     return code, status
 

@@ -36,7 +36,7 @@ def scores(results: Any) -> list[float]:
 async def failure(call: Any) -> tuple[grpc.StatusCode, Reason]:
     """How a call ended: its code, and its reason by the details."""
     code = await call.code()
-    details = status_pb2.Status.FromString(dict(await call.trailing_metadata())["grpc-status-details-bin"])
+    details = status_pb2.Status.FromString(dict(tuple(await call.trailing_metadata()))["grpc-status-details-bin"])
     info = error_details_pb2.ErrorInfo()
     assert details.details[0].Unpack(info)
     return code, Reason[info.reason]
@@ -115,7 +115,7 @@ async def test_a_model_that_loads_is_not_ready(run_server: Any, never_loaded: An
     async with run_server(load=never_loaded) as running:
         call = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(1)))
         assert await failure(call) == (grpc.StatusCode.UNAVAILABLE, Reason.NOT_READY)
-        assert dict(await call.trailing_metadata())["grpc-retry-pushback-ms"] == "500"
+        assert dict(tuple(await call.trailing_metadata()))["grpc-retry-pushback-ms"] == "500"
 
 
 async def test_what_is_too_much_is_refused_at_once(run_server: Any) -> None:
