@@ -72,5 +72,7 @@ def open_async_channels(target: str, credentials: grpc.ChannelCredentials | None
 def _options(count: int) -> list[tuple[ChannelOption, ...]]:
     if count < 1:
         raise ValueError(f"connections is at least 1; got {count}")
-    own = ((), (("grpc.use_local_subchannel_pool", 1),))[count > 1]
-    return [(*CHANNEL_OPTIONS, *own)] * count
+    if count == 1:
+        return [CHANNEL_OPTIONS]
+    # Channels with equal options share their connections otherwise.
+    return [(*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))] * count

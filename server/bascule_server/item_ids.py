@@ -25,7 +25,7 @@ _LONGEST_SHORT = 127
 class ListedItems(NamedTuple):
     """The items of a ranking, in order."""
 
-    of: "ItemIds"
+    item_ids: "ItemIds"
     rows: NDArray[np.int64]
     """int64 [items]."""
     encoded_ids: bytes
@@ -34,7 +34,7 @@ class ListedItems(NamedTuple):
     @property
     def ids(self) -> list[str]:
         """Their ids, made anew each time."""
-        return self.of.of(self.rows.tolist())
+        return self.item_ids.of(self.rows.tolist())
 
 
 class ItemIds:

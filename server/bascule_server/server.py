@@ -11,7 +11,6 @@ import asyncio
 import gc
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ import grpc
 import structlog
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
-from bascule.v1 import model_service_pb2, recommendation_service_pb2
+from bascule.v1 import model_service_pb2
 from bascule.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from bascule_server.admission import Admission
 from bascule_server.batcher import Batcher
@@ -38,16 +37,17 @@ from bascule_server.interceptors.call_log import CallLog
 from bascule_server.metrics import Metrics
 from bascule_server.model_service import ModelService
 from bascule_server.models import Models, newest_versions
+from bascule_server.recommendation_service import NAME as RECOMMENDATION_SERVICE
 from bascule_server.recommendation_service import RecommendationService
 from bascule_server.transports.transport import Transport
-from bascule_server.workers import bound, supervise
+from bascule_server.workers import bound, bound_alone, supervise
 
 SERVICES = (
-    recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name,
+    RECOMMENDATION_SERVICE,
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
 
-RECOMMEND_ITEMS = f"/{SERVICES[0]}/RecommendItems"
+RECOMMEND_ITEMS = f"/{RECOMMENDATION_SERVICE}/RecommendItems"
 
 WINDOW_SECONDS = {"core": 0.0, "aio": 0.002}
 """How long the batcher gathers under load: the C core hands over all calls that wait, grpc.aio one at a time."""
@@ -110,8 +110,8 @@ class Server:
         server.add_generic_rpc_handlers((self._recommendations.handler(),))
         add_ModelServiceServicer_to_server(ModelService(self._models), server)
         # First, since the library's own handler answers all methods of the service that it knows.
-        self._transport.add_generic_rpc_handlers((list_handler(self._health.statuses),))
-        add_HealthServicer_to_server(self._health, self._transport)
+        server.add_generic_rpc_handlers((list_handler(self._health.statuses),))
+        add_HealthServicer_to_server(self._health, server)
         if self._config.reflection:
             from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
@@ -126,7 +126,7 @@ class Server:
         """
         try:
             if self._config.workers == 1:
-                _try_to_bind(self._config)
+                bound_alone(self._config).close()
             return self._transport.listen(self._config.listen, None)
         except (OSError, RuntimeError) as error:
             raise _cannot_listen("listen", self._config.listen, error) from error
@@ -217,6 +217,7 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
         with asyncio.Runner(loop_factory=event_loop(config)) as runner:
             runner.run(serve(config, models_root, on_listening))
         return
+    # So that what is wrong with the folder is said once, and not by a worker.
     newest_versions(models_root)
     try:
         port = bound(config)
@@ -285,14 +286,6 @@ async def _work_until(stop_asked: asyncio.Event, server: Server, config: ServerC
     finally:
         working.cancel()
         waiting.cancel()
-
-
-def _try_to_bind(config: ServerConfig) -> None:
-    """Raises the system's own reason why not, which gRPC's core would write to standard error and keep from us."""
-    family, kind, protocol, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        trial.bind(address)
 
 
 def _ignore(*_: object) -> None:
