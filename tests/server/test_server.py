@@ -204,7 +204,8 @@ async def test_reflection_answers_only_where_it_is_asked_for(run_server: Any) ->
         services = {service.name for service in response.list_services_response.service}
         assert "bascule.v1.RecommendationService" in services
     async with run_server() as running:
-        call = ServerReflectionStub(running.channel).ServerReflectionInfo([request])
+        # Nothing is sent: grpc.aio's client says INTERNAL by itself where it writes to a call that has ended already.
+        call = ServerReflectionStub(running.channel).ServerReflectionInfo()
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -229,7 +230,7 @@ async def test_an_unknown_method_is_unimplemented(run_server: Any) -> None:
         unknown = running.channel.unary_unary("/bascule.v1.RecommendationService/Nothing")
         assert await unknown(b"").code() is grpc.StatusCode.UNIMPLEMENTED
         other = running.channel.stream_stream("/nobody.Knows/It")
-        assert await other([b""]).code() is grpc.StatusCode.UNIMPLEMENTED
+        assert await other().code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_a_message_that_is_too_large_is_refused(run_server: Any) -> None:
