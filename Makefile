@@ -61,8 +61,9 @@ LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no
 bench-serving: $(VENV)/installed $(TRITON)/installed $(MLSERVER)/installed ## calls/s, users/s and latency, beside Triton, MLServer and a C++ server
 	python benchmarks/serving.py --triton-python $(TRITON)/bin/python --mlserver-python $(MLSERVER)/bin/python
 
-bench-retrieval: $(VENV)/installed ## exact retrieval over the product that it cannot do without
+bench-retrieval: $(VENV)/installed ## exact retrieval over the bare product, and the index over FAISS called directly
 	python benchmarks/retrieval.py
+	python benchmarks/index.py
 
 bench-budget: $(VENV)/installed ## where the time of a call goes
 	python benchmarks/call_budget.py

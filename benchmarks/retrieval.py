@@ -18,6 +18,7 @@ from typing import NamedTuple
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
+from clustered_items import clustered_items, queries_near
 from figures import Figure, write_figures
 from rich.console import Console
 from rich.table import Table
@@ -28,8 +29,6 @@ from bascule_server.retrieval import Restriction
 CATALOGUES = (20_000, 200_000)
 COUNTS = (20, 100)
 QUERIES = 64
-DIMENSION = 64
-CLUSTERS = 200
 EXCLUDED = 20
 SECONDS = 0.5
 """Of each way in each round."""
@@ -54,12 +53,9 @@ def main() -> None:
 
 def measured(items: int, count: int, rounds: int) -> Measured:
     """Both ways in turn."""
+    vectors = clustered_items(items)
+    queries = queries_near(vectors, QUERIES)
     random = np.random.default_rng(1)
-    centres = random.normal(size=(CLUSTERS, DIMENSION))
-    vectors = centres[random.integers(0, CLUSTERS, items)] + 0.7 * random.normal(size=(items, DIMENSION))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    near = vectors[random.integers(0, items, QUERIES)] + 0.05 * random.normal(size=(QUERIES, DIMENSION))
-    queries = near.astype(np.float32)
     restrictions = [Restriction(random.integers(0, items, EXCLUDED)) for _ in range(QUERIES)]
     retriever, out = ExactRetriever(vectors), np.empty((QUERIES, items), np.float32)
     counts = [count] * QUERIES

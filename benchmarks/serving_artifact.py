@@ -17,20 +17,32 @@ import tensorflow as tf
 from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import NDArray
 from serving_model import MODEL
-from serving_weights import HISTORY_LENGTH, SEED, Weights, draw_questions, draw_weights, save_weights
+from serving_weights import (
+    HISTORY_LENGTH,
+    SEED,
+    Weights,
+    draw_histories,
+    draw_questions,
+    draw_weights,
+    save_weights,
+)
 
 from bascule.v1.artifact_pb2 import Manifest, TrainingData
 from bascule_server import artifact
 from bascule_server.encoder import HISTORY, QueryEncoder
 from bascule_training.artifact_writer import Contents, write_files
+from bascule_training.config import IndexConfig
 from bascule_training.dataset import Dataset
 from bascule_training.features import Declared, history_feature
+from bascule_training.fit import Subject
 from bascule_training.publish import publish, staged, write_manifest
 from bascule_training.splits import Splits
 from bascule_training.two_towers import Tower
 
 INTERACTIONS = 100_000
 """From which the items have their popularity."""
+ASKED = 512
+"""Queries on which an index is tuned."""
 
 
 class GeneratedTowers:
@@ -68,7 +80,8 @@ class GeneratedTowers:
 
 def _publish(models: Path, weights: Weights) -> None:
     query = Declared([history_feature(HISTORY_LENGTH)], {})
-    dataset = _dataset(len(weights.item_vectors))
+    item_count, dimension = weights.item_vectors.shape
+    dataset = _dataset(item_count)
     contents = Contents(
         GeneratedTowers(weights),
         dataset,
@@ -76,12 +89,13 @@ def _publish(models: Path, weights: Weights) -> None:
         Declared([], {}),
         QueryEncoder(query.features, query.vocabularies),
         publish_users=False,
+        index=IndexConfig(),
+        asked=[Subject(history.astype(np.int64), {}) for history in draw_histories(ASKED, item_count, SEED + 2)],
     )
     created = Timestamp()
     created.GetCurrentTime()
-    item_count, dimension = weights.item_vectors.shape
     with staged(models, MODEL) as folder:
-        write_files(folder, contents)
+        index = write_files(folder, contents)
         manifest = Manifest(
             schema_version=artifact.SCHEMA_VERSION,
             model=MODEL,
@@ -92,6 +106,7 @@ def _publish(models: Path, weights: Weights) -> None:
             query_features=query.features,
             dimension=dimension,
             item_count=item_count,
+            index=index,
         )
         write_manifest(folder, manifest)
         publish(folder, models)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from bascule.v1.artifact_pb2 import AttributeKind, Feature, Manifest
+from bascule.v1.artifact_pb2 import AttributeKind, Feature, ItemIndex, Manifest
 
 HEADLINES = ("ndcg@10", "recall@10", "hr@10", "mrr@10", "coverage@10")
 
@@ -29,6 +29,7 @@ def _facts(manifest: Manifest) -> Table:
         "by": ", ".join(f"{name} {version}" for name, version in sorted(manifest.library_versions.items())),
         "items": f"{manifest.item_count:,}",
         "dimension": f"{manifest.dimension:,}",
+        "search": _search(manifest.index) if manifest.HasField("index") else "of every item",
         "trained on": f"{data.interaction_count:,} interactions of {data.user_count:,} users "
         f"with {data.item_count:,} items",
         "data fingerprint": data.fingerprint,
@@ -40,6 +41,11 @@ def _facts(manifest: Manifest) -> Table:
     for name, value in facts.items():
         table.add_row(name, value)
     return table
+
+
+def _search(index: ItemIndex) -> str:
+    depths = (f"of the best {depth.item_count:,} {depth.recall:.3f} in {depth.probes}" for depth in index.depths)
+    return f"in an index of {index.lists:,} lists, finds " + ", ".join(depths)
 
 
 def _features(title: str, features: Sequence[Feature]) -> Table:

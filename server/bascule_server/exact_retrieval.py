@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.retrieval import Found, Restriction, best, products
+from bascule_server.retrieval import Found, Restriction, best, lengths_of, products, rounding_slack
+from bascule_server.scored_pairs import Pairs, best_of_each, excluded_pairs
 
 GROUP = 16
 """Items in a group: the largest of 16 rows is found about as fast as these are read."""
@@ -34,9 +35,6 @@ MAX_GROUPS = 2_048
 MAX_CANDIDATES = 2**20
 """Above that, as where most scores are equal, queries are looked at one by one."""
 
-_UNDERFLOW = 4.0 * float(np.finfo(np.float32).smallest_subnormal)
-"""More than two products of float32 can differ by where both vanish into subnormal numbers, twice."""
-
 
 class _Wanted(NamedTuple):
     """What is wanted of a pass."""
@@ -50,40 +48,42 @@ class _Wanted(NamedTuple):
     """float64 [queries]: items whose rough score lies further below that of the last that is wanted are not."""
 
 
-class _Pairs(NamedTuple):
-    """Queries and items that belong together."""
-
-    query: NDArray[np.int64]
-    """int64 [pairs]."""
-    row: NDArray[np.int64]
-    """int64 [pairs]."""
-
-
 class ExactRetriever:
-    """Scores every item; see ``Retriever``. Called by one thread at a time, since it keeps its memory.
+    """Scores every item; see ``Retriever``. Called by one thread at a time, since it keeps its memory."""
 
-    Attributes:
-        vectors: float32 [items, dimension], mapped or in memory.
-    """
+    def __init__(
+        self, vectors: NDArray[np.float32], lengths: NDArray[np.float64] | None = None, *, by_cosine: bool = False
+    ) -> None:
+        """Takes the items' vectors as they are, or each divided by its length.
 
-    def __init__(self, vectors: NDArray[np.float32]) -> None:
-        self.vectors = vectors
+        Args:
+            vectors: float32 [items, dimension], mapped or in memory.
+            lengths: what ``lengths_of`` says of them, where it was asked already.
+            by_cosine: whether to divide, when scores are made: vectors that are mapped stay so.
+        """
+        self._vectors = vectors
         self._transposed = vectors.T
-        self._longest = max(float(_lengths(block).max()) for block in _blocks(vectors))
+        lengths = lengths_of(vectors) if lengths is None else lengths
+        self._lengths: NDArray[np.float32] | None = None
+        if by_cosine:
+            self._lengths = np.maximum(lengths, np.finfo(np.float32).tiny).astype(np.float32)
+        self._longest = 1.0 if by_cosine else float(lengths.max())
         self._width = -(-len(vectors) // GROUP) * GROUP
         self._queries_at_once = min(MAX_QUERIES, max(1, MAX_SCORES // self._width))
         # Behind the last item the rough scores stay minus infinity.
         self._rough = np.empty((0, self._width), np.float32)
         self._best = np.empty((0, self._width // GROUP), np.float32)
 
+    def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See ``Retriever``."""
+        vectors: NDArray[np.float32] = self._vectors[rows]
+        return vectors if self._lengths is None else vectors / self._lengths[rows][:, None]
+
     def search(
         self, queries: NDArray[np.float32], counts: Sequence[int], restrictions: Sequence[Restriction]
     ) -> list[Found]:
         """See ``Retriever``."""
-        # Twice the bound on the difference of two float32 dot products of length d, 2 d u |q| |v| with u = 2^-24
-        # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). The summand bounds what underflow
-        # takes away.
-        slack = queries.shape[1] * (2.0**-22 * _lengths(queries) * self._longest + _UNDERFLOW)
+        slack = rounding_slack(queries, self._longest)
         found: list[Found] = []
         for start in range(0, len(queries), self._queries_at_once):
             part = slice(start, start + self._queries_at_once)
@@ -108,8 +108,9 @@ class ExactRetriever:
         """The same for one query, of which there may be any number of candidates."""
         query, count, restriction = wanted.queries[index], wanted.counts[index], wanted.restrictions[index]
         rough = self._memory(1)[0][0]
-        scores = rough[: len(self.vectors)]
-        np.dot(self.vectors, query, out=scores)
+        scores = rough[: len(self._vectors)]
+        np.dot(self._vectors, query, out=scores)
+        self._scale(scores, slice(None))
         if restriction.allowed is not None:
             scores[~restriction.allowed] = -np.inf
         scores[restriction.excluded] = -np.inf
@@ -125,7 +126,7 @@ class ExactRetriever:
         rows = (groups + np.arange(0, len(rough), len(best_of_groups))[:, None]).ravel()
         found = rough[rows]
         rows = rows[(found >= lowest) & (found > -np.inf)]
-        return best(rows, products(query, self.vectors[rows]), count)
+        return best(rows, products(query, self.vectors_of(rows)), count)
 
     def _memory(self, query_count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """float32 [queries, width] and [queries, groups], kept from one search to the next: fresh memory costs more."""
@@ -138,7 +139,10 @@ class ExactRetriever:
         self, wanted: _Wanted, block: int, rough: NDArray[np.float32], best_of_groups: NDArray[np.float32]
     ) -> None:
         """Fills in the rough scores, minus infinity where nothing may be found, and the best of each group."""
-        excluded = _excluded(wanted.restrictions, is_ordered=block < self._width)
+        excluded = excluded_pairs(wanted.restrictions)
+        if block < self._width:
+            order = np.argsort(excluded.row)
+            excluded = Pairs(excluded.query[order], excluded.row[order])
         masked = [
             (query, ~restriction.allowed)
             for query, restriction in enumerate(wanted.restrictions)
@@ -147,19 +151,25 @@ class ExactRetriever:
         done = 0
         for start in range(0, self._width, block):
             end = min(start + block, self._width)
-            stop = min(end, len(self.vectors))
+            stop = min(end, len(self._vectors))
             np.matmul(wanted.queries, self._transposed[:, start:stop], out=rough[:, start:stop])
+            self._scale(rough[:, start:stop], slice(start, stop))
             for query, is_denied in masked:
                 np.copyto(rough[query, start:stop], -np.inf, where=is_denied[start:stop])
-            here = len(excluded.row) if stop == len(self.vectors) else int(np.searchsorted(excluded.row, stop))
+            here = len(excluded.row) if stop == len(self._vectors) else int(np.searchsorted(excluded.row, stop))
             rough[excluded.query[done:here], excluded.row[done:here]] = -np.inf
             done = here
             members = rough[:, start:end].reshape(len(rough), GROUP, -1)
             members.max(axis=1, out=best_of_groups[:, start // GROUP : end // GROUP])
 
+    def _scale(self, products: NDArray[np.float32], rows: slice) -> None:
+        """Makes scores of products with the vectors in these rows."""
+        if self._lengths is not None:
+            products /= self._lengths[rows]
+
     def _candidates(
         self, rough: NDArray[np.float32], block: int, lowest: NDArray[np.float32], hits: NDArray[np.int64]
-    ) -> _Pairs:
+    ) -> Pairs:
         """The items of the groups that were hit whose rough score is not too low."""
         query, group = np.divmod(hits, self._width // GROUP)
         start = group * GROUP // block * block
@@ -168,11 +178,11 @@ class ExactRetriever:
         rows = (start + group - start // GROUP)[:, None] + step[:, None] * np.arange(GROUP)
         scores = rough[query[:, None], rows]
         is_candidate = (scores >= lowest[query][:, None]) & (scores > -np.inf)
-        return _Pairs(np.repeat(query, is_candidate.sum(axis=1)), rows[is_candidate])
+        return Pairs(np.repeat(query, is_candidate.sum(axis=1)), rows[is_candidate])
 
-    def _ranked(self, wanted: _Wanted, candidates: _Pairs) -> list[Found]:
-        scores = products(wanted.queries[candidates.query], self.vectors[candidates.row])
-        return _sorted(candidates, scores, wanted.counts, len(self.vectors).bit_length())
+    def _ranked(self, wanted: _Wanted, candidates: Pairs) -> list[Found]:
+        scores = products(wanted.queries[candidates.query], self.vectors_of(candidates.row))
+        return best_of_each(candidates, scores, wanted.counts, len(self._vectors).bit_length())
 
 
 def _thresholds(best_of_groups: NDArray[np.float32], counts: Sequence[int]) -> NDArray[np.float32]:
@@ -191,57 +201,3 @@ def _thresholds(best_of_groups: NDArray[np.float32], counts: Sequence[int]) -> N
             part = compared if of_queries.all() else compared[of_queries]
             thresholds[of_queries] = np.partition(part, place, axis=1)[:, place]
     return thresholds
-
-
-def _sorted(pairs: _Pairs, scores: NDArray[np.float32], counts: Sequence[int], row_bits: int) -> list[Found]:
-    """The best of each query by score, and of equals the lower row.
-
-    Sorts one number of 64 bits for each pair: the query, how low the score is, and the row, which takes ``row_bits``.
-    """
-    query, row = pairs.query.astype(np.uint64), pairs.row.astype(np.uint64)
-    key = (query << np.uint64(32 + row_bits)) | (_descending(scores) << np.uint64(row_bits)) | row
-    key.sort()
-    row = key & np.uint64((1 << row_bits) - 1)
-    scores = _scores(key >> np.uint64(row_bits))
-    starts = np.searchsorted(key >> np.uint64(32 + row_bits), np.arange(len(counts) + 1)).tolist()
-    rows = row.astype(np.int64)
-    return [
-        Found(rows[start : min(start + count, stop)], scores[start : min(start + count, stop)])
-        for start, stop, count in zip(starts, starts[1:], counts, strict=False)
-    ]
-
-
-_SIGN = np.uint32(1 << 31)
-
-
-def _descending(scores: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """uint64 [scores], of 32 bits, in the opposite order of the scores.
-
-    Read as integers, floats that are not negative have their order, and negative ones the opposite order.
-    """
-    bits = scores.view(np.uint32)
-    return np.where(bits & _SIGN, bits, ~(bits | _SIGN)).astype(np.uint64)
-
-
-def _scores(descending: NDArray[np.uint64]) -> NDArray[np.float32]:
-    """float32 [scores], from the lower 32 bits of what ``_descending`` made."""
-    bits = descending.astype(np.uint32)
-    return np.where(bits & _SIGN, bits, ~(bits | _SIGN)).view(np.float32)
-
-
-def _excluded(restrictions: Sequence[Restriction], *, is_ordered: bool) -> _Pairs:
-    """Which row of which query must not be found, ordered by row where that is asked for."""
-    row = np.concatenate([restriction.excluded for restriction in restrictions])
-    query = np.repeat(np.arange(len(restrictions)), [len(restriction.excluded) for restriction in restrictions])
-    order = np.argsort(row) if is_ordered else slice(None)
-    return _Pairs(query[order], row[order])
-
-
-def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """float64 [rows], in which the square of a float32 neither overflows nor vanishes."""
-    lengths: NDArray[np.float64] = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    return lengths
-
-
-def _blocks(vectors: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    return np.array_split(vectors, max(1, len(vectors) // 100_000))

@@ -11,6 +11,15 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+_FEW = 4
+"""Up to so many times what is wanted is sorted as a whole."""
+_ROWS_AT_ONCE = 100_000
+_SMALL_SQUARE = np.float32(1e-24)
+"""Above it what vanished of a sum of squares in float32, less than 10^-38 a component, does not count."""
+
+_UNDERFLOW = 4.0 * float(np.finfo(np.float32).smallest_subnormal)
+"""More than two products of float32 can differ by where both vanish into subnormal numbers, twice."""
+
 
 class Found(NamedTuple):
     """Items, best first; at equal scores by row."""
@@ -36,12 +45,14 @@ class Restriction(NamedTuple):
         return rows[np.isin(rows, self.excluded, invert=True)] if len(self.excluded) else rows
 
 
+UNRESTRICTED = Restriction(np.empty(0, np.int64))
+
+
 class Retriever(Protocol):
     """Finds the best items for each query."""
 
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """float32 [items, dimension], of the items that are searched."""
+    def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32 [rows, dimension], the vectors of the items in these rows."""
 
     def search(
         self, queries: NDArray[np.float32], counts: Sequence[int], restrictions: Sequence[Restriction]
@@ -56,11 +67,11 @@ class Retriever(Protocol):
 
 
 def products(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [rows], the score of each of the vectors [rows, dimension] for its query.
+    """float32 [..., rows], the score of each of the vectors for its query.
 
     Args:
-        queries: float32 [rows, dimension], or [dimension] where all vectors have the same.
-        vectors: float32 [rows, dimension].
+        queries: float32 [..., rows, dimension], or with 1 or no rows where all vectors have the same query.
+        vectors: float32 [..., rows, dimension].
     """
     # The summand makes 0 of -0, which would be equal to it but of other bits.
     scores: NDArray[np.float32] = np.vecdot(vectors, queries) + np.float32(0.0)
@@ -69,5 +80,39 @@ def products(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDAr
 
 def best(rows: NDArray[np.int64], scores: NDArray[np.float32], count: int) -> Found:
     """The ``count`` best of the rows [n] by their scores [n]: higher first, at equal scores the lower row."""
+    if len(rows) > _FEW * count:
+        lowest = np.partition(scores, len(scores) - count)[len(scores) - count]
+        is_kept = scores >= lowest
+        rows, scores = rows[is_kept], scores[is_kept]
     order = np.lexsort((rows, -scores))[:count]
     return Found(rows[order], scores[order])
+
+
+def lengths_of(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64 [rows], the Euclidean lengths of vectors [rows, dimension].
+
+    Right to six digits whatever the components: their squares may overflow in float32, or vanish.
+    """
+    lengths = np.empty(len(vectors), np.float64)
+    with np.errstate(over="ignore"):
+        for start in range(0, len(vectors), _ROWS_AT_ONCE):
+            part = vectors[start : start + _ROWS_AT_ONCE]
+            squares = np.vecdot(part, part)
+            lengths[start : start + _ROWS_AT_ONCE] = np.sqrt(squares)
+            inexact = np.flatnonzero((squares < _SMALL_SQUARE) | np.isinf(squares))
+            lengths[start + inexact] = np.linalg.norm(part[inexact].astype(np.float64), axis=1)
+    return lengths
+
+
+def rounding_slack(queries: NDArray[np.float32], longest: float) -> NDArray[np.float64]:
+    """float64 [queries], how much two scores of float32 can differ by rounding alone, and twice that.
+
+    Args:
+        queries: float32 [queries, dimension].
+        longest: the length of the longest vector that they are multiplied with.
+    """
+    # Twice the bound on the difference of two float32 dot products of length d, 2 d u |q| |v| with u = 2^-24
+    # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1), and the same for two roundings more, of
+    # a division. The summand bounds what underflow takes away.
+    slack: NDArray[np.float64] = (queries.shape[1] + 2) * (2.0**-22 * lengths_of(queries) * longest + _UNDERFLOW)
+    return slack

@@ -18,7 +18,6 @@ from bascule.v1.recommendation_service_pb2 import (
 )
 from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import QueryEncoder
-from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.item_ids import UNKNOWN
 from bascule_server.listing import capped, scoring_at_least
 from bascule_server.query import (
@@ -33,7 +32,8 @@ from bascule_server.query import (
     Ranking,
     Score,
 )
-from bascule_server.retrieval import Found, Restriction, Retriever, best, products
+from bascule_server.retrieval import UNRESTRICTED, Found, Restriction, Retriever, best, products
+from bascule_server.retrievers import Retrievers
 from bascule_server.subject import TOWER_PATHS, Subject, Subjects
 from bascule_server.tower import QueryTower
 
@@ -41,7 +41,6 @@ MAX_UNKNOWN_IDS = 100
 """How many unknown ids an answer lists."""
 
 _NO_ROWS = np.empty(0, np.int64)
-_UNRESTRICTED = Restriction(_NO_ROWS)
 
 
 @dataclass(slots=True)
@@ -52,7 +51,7 @@ class Task:
     subject: Subject
     unknown_item_ids: list[str]
     """Ids that the catalogue does not have: of the history, and of what a ranking must keep to."""
-    restriction: Restriction = _UNRESTRICTED
+    restriction: Restriction = UNRESTRICTED
     candidates: NDArray[np.int64] | None = None
     """int64 [rows], distinct and ascending, no other is ranked. None: all are."""
     vector: NDArray[np.float32] | None = None
@@ -68,16 +67,13 @@ class Scorer:
         subjects: Subjects,
         encoder: QueryEncoder,
         tower: QueryTower,
-        vectors: NDArray[np.float32],
+        retrievers: Retrievers,
     ) -> None:
-        """``vectors`` is float32 [items, dimension], in the order of the catalogue."""
         self._catalogue = catalogue
         self._subjects = subjects
         self._encoder = encoder
         self._tower = tower
-        self._retriever: Retriever = ExactRetriever(vectors)
-        unit = _unit(vectors)
-        self._similar: Retriever = self._retriever if unit is vectors else ExactRetriever(unit)
+        self._retrievers = retrievers
         self._by_popularity = np.lexsort((np.arange(len(catalogue)), -catalogue.popularity))
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
@@ -126,8 +122,8 @@ class Scorer:
         for task in tasks:
             if task.subject.path == RANKING_PATH_VECTOR:
                 task.vector = task.question.query.vector
-            elif task.subject.path == RANKING_PATH_SIMILAR:
-                task.vector = self._similar.vectors[task.subject.item_row]
+            elif task.subject.item_row is not None:
+                (task.vector,) = self._retrievers.similar.vectors_of(np.array([task.subject.item_row]))
 
     def _answer(self, tasks: Sequence[Task]) -> list[Answer]:
         """The answers to tasks that have their vectors. Rankings are retrieved together."""
@@ -186,13 +182,13 @@ class Scorer:
         return [found[index] for index in range(len(tasks))]
 
     def _retriever_of(self, task: Task) -> Retriever:
-        return self._similar if task.subject.path == RANKING_PATH_SIMILAR else self._retriever
+        return self._retrievers.similar if task.subject.path == RANKING_PATH_SIMILAR else self._retrievers.ranking
 
     def _scores(self, task: Task, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [rows], the scores of the items in these rows."""
         if task.vector is None:
             return self._catalogue.popularity[rows]
-        return products(task.vector, self._retriever_of(task).vectors[rows])
+        return products(task.vector, self._retriever_of(task).vectors_of(rows))
 
     def _item_scores(self, task: Task, ask: Score) -> ItemScores:
         rows = self._catalogue.item_ids.rows(ask.item_ids)
@@ -218,12 +214,3 @@ def _given(vector: NDArray[np.float32] | None) -> NDArray[np.float32]:
     if vector is None:
         raise ValueError("a query without a vector got where one with a vector belongs")
     return vector
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vectors at length 1: themselves where they are so already, to share their memory; else a copy."""
-    lengths = np.sqrt(np.vecdot(vectors, vectors))
-    if np.allclose(lengths, 1.0, rtol=0, atol=1e-5):
-        return vectors
-    unit: NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
-    return unit

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from bascule.v1 import artifact_pb2, model_service_pb2, recommendation_service_pb2
-from bascule_server import decoding, field_checks, ranking_options, scorer
+from bascule_server import artifact, decoding, field_checks, ranking_options, scorer
 from bascule_server.config import ServerConfig
 from bascule_server.errors import Reason
 from bascule_training import competitors, trainer
@@ -183,7 +183,8 @@ def test_the_api_page_has_the_limits_of_the_code() -> None:
 def test_the_artifact_page_has_every_file_of_an_artifact_and_no_other(artifact_folder: Path) -> None:
     listed = names_in(row[0] for row in table(ARTIFACT, "file", "content"))
     present = {_as_listed(path.relative_to(artifact_folder)) for path in artifact_folder.rglob("*") if path.is_file()}
-    assert listed == present
+    # The catalogue of the small model is too small for an index.
+    assert listed == present | {artifact.INDEX}
 
 
 def _as_listed(path: Path) -> str:

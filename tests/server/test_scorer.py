@@ -43,6 +43,7 @@ from bascule_server.query import (
     Ranking,
     Score,
 )
+from bascule_server.retrievers import exact_retrievers
 from bascule_server.scorer import Scorer
 from bascule_server.servable import load_servable
 from bascule_server.subject import Subjects
@@ -73,7 +74,13 @@ def by_hand() -> Scorer:
     )
     encoder = QueryEncoder(QUERY_FEATURES, {})
     users = KnownUsers(["ann"], pl.Series([[0]], dtype=pl.List(pl.Int64)), {"age": pl.Series([2])})
-    return Scorer(catalogue, Subjects(catalogue, users, encoder.features), encoder, AgeAndHistoryTower(), VECTORS)
+    return Scorer(
+        catalogue,
+        Subjects(catalogue, users, encoder.features),
+        encoder,
+        AgeAndHistoryTower(),
+        exact_retrievers(VECTORS),
+    )
 
 
 def ranked(query: Query, rank: Rank | None = None) -> Ranking:

@@ -24,7 +24,7 @@ from bascule_training.classic.feed import ClassicFeed
 from bascule_training.classic.figures import HeadMeter
 from bascule_training.classic.heads import OUTPUTS
 from bascule_training.classic.model import ClassicModel
-from bascule_training.config import DataConfig, FeatureConfig
+from bascule_training.config import DataConfig, FeatureConfig, IndexConfig
 from bascule_training.dataset import Dataset, cases, read_dataset
 from bascule_training.evaluation import evaluate_baseline
 from bascule_training.export import convert_to_litert, export_saved_model
@@ -249,7 +249,10 @@ def published(generated: Generated, learned: Learned, tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("models") / "classic" / "1"
     folder.mkdir(parents=True)
     dataset, nothing = generated.dataset, Declared([], {})
-    write_files(folder, Contents(learned.model, dataset, generated.query, nothing, generated.encoder, False))
+    write_files(
+        folder,
+        Contents(learned.model, dataset, generated.query, nothing, generated.encoder, False, IndexConfig(), asked=[]),
+    )
     manifest = Manifest(schema_version=artifact.SCHEMA_VERSION, model="classic", version=1, dimension=33)
     manifest.item_count = len(dataset.items)
     manifest.query_features.extend(generated.query.features)

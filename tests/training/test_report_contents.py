@@ -13,6 +13,7 @@ from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import HISTORY, QueryEncoder
 from bascule_server.item_ids import ItemIds
 from bascule_server.known_users import KnownUsers
+from bascule_server.retrievers import exact_retrievers
 from bascule_server.scorer import Scorer
 from bascule_server.subject import Subjects
 from bascule_training.cases import Cases, cases_of
@@ -132,7 +133,7 @@ class Newest:
         catalogue = Catalogue(ItemIds(item_ids), np.full(len(item_ids), 1 / len(item_ids), np.float32), {})
         encoder = QueryEncoder([Feature(name=HISTORY, history=HistoryFeature(max_length=50))], {})
         subjects = Subjects(catalogue, KnownUsers([], pl.Series(), {}), encoder.features)
-        return Scorer(catalogue, subjects, encoder, self, self.item_vectors)
+        return Scorer(catalogue, subjects, encoder, self, exact_retrievers(self.item_vectors))
 
 
 COUNT = 200

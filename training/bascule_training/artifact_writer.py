@@ -5,24 +5,28 @@ docs/artifact.md describes them; ``bascule_server.artifact`` and its neighbours 
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+import faiss
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bascule.v1.artifact_pb2 import Attribute, AttributeKind
+from bascule.v1.artifact_pb2 import Attribute, AttributeKind, ItemIndex
 from bascule.v1.recommendation_service_pb2 import Query, User
 from bascule_server import artifact
 from bascule_server.encoder import QueryEncoder, history_length
 from bascule_server.encoding import encode_feature_value
+from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.golden import GoldenQueries, write_golden
-from bascule_server.retrieval import best
+from bascule_server.retrieval import UNRESTRICTED, Retriever
+from bascule_training.config import IndexConfig
 from bascule_training.dataset import Dataset
 from bascule_training.export import convert_to_litert, export_saved_model
 from bascule_training.features import Declared, feature_names, feature_rows
 from bascule_training.fit import Subject
+from bascule_training.item_index import Built, build_index
 from bascule_training.tables import DataError
 from bascule_training.two_towers import TwoTowers
 
@@ -30,7 +34,8 @@ GOLDEN_QUERIES = 64
 GOLDEN_ITEMS = 20
 
 
-class Contents(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Contents:
     """What an artifact is made of."""
 
     model: TwoTowers
@@ -39,10 +44,13 @@ class Contents(NamedTuple):
     item: Declared
     encoder: QueryEncoder
     publish_users: bool
+    index: IndexConfig
+    asked: Sequence[Subject]
+    """Some hundreds of those whom the model will be asked about, for whom an index is tuned; from 1."""
 
 
-def write_files(folder: Path, contents: Contents) -> None:
-    """Writes all but the manifest and the metrics."""
+def write_files(folder: Path, contents: Contents) -> ItemIndex | None:
+    """Writes all but the manifest and the metrics; returns what the index is, where there is one."""
     for path, vocabulary in {**contents.query.vocabularies, **contents.item.vocabularies}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
@@ -52,7 +60,12 @@ def write_files(folder: Path, contents: Contents) -> None:
     if contents.publish_users:
         _write_users(folder / artifact.USERS, contents)
     _write_towers(folder, contents)
-    write_golden(folder / artifact.GOLDEN, golden_queries(contents, vectors))
+    built = _built_index(contents, vectors)
+    if built is not None:
+        faiss.write_index(built.index, str(folder / artifact.INDEX))
+    retriever = ExactRetriever(vectors) if built is None else built.retriever
+    write_golden(folder / artifact.GOLDEN, golden_queries(contents, retriever))
+    return None if built is None else built.declared
 
 
 def declare_attributes(items: pl.DataFrame, names: Sequence[str]) -> list[Attribute]:
@@ -64,15 +77,16 @@ def declare_attributes(items: pl.DataFrame, names: Sequence[str]) -> list[Attrib
     return [Attribute(name=name, kind=_attribute_kind(items, name)) for name in names]
 
 
-def golden_queries(contents: Contents, vectors: NDArray[np.float32]) -> GoldenQueries:
-    """Made-up queries, and their answers as the model in training gives them.
+def golden_queries(contents: Contents, retriever: Retriever) -> GoldenQueries:
+    """Made-up queries, and their answers as the towers in training and the retriever give them.
 
     Nobody's: each has a history of items drawn evenly, from one item to as many as the tower reads, and values of the
     features that are each drawn by itself.
     """
     random = np.random.default_rng(GOLDEN_QUERIES)
     lengths = random.integers(1, max(1, history_length(contents.query.features)) + 1, GOLDEN_QUERIES)
-    histories = [random.integers(0, len(vectors), length) for length in lengths]
+    item_ids = contents.dataset.items["item_id"].to_list()
+    histories = [random.integers(0, len(item_ids), length) for length in lengths]
     names = feature_names(contents.query)
     users = contents.dataset.users
     drawn = [users[name].sample(GOLDEN_QUERIES, with_replacement=True, seed=seed) for seed, name in enumerate(names)]
@@ -85,15 +99,21 @@ def golden_queries(contents: Contents, vectors: NDArray[np.float32]) -> GoldenQu
     features = feature_rows(pl.DataFrame(drawn), names) if names else [{} for _ in histories]
     subjects = [Subject(history, values) for history, values in zip(histories, features, strict=True)]
     query_vectors = contents.model.query_tower().vectors(contents.encoder.encode(subjects))
-    rows = np.arange(len(vectors))
-    found = [best(rows, scores, min(GOLDEN_ITEMS, len(rows))) for scores in query_vectors @ vectors.T]
-    item_ids = contents.dataset.items["item_id"].to_list()
+    counts, restrictions = [GOLDEN_ITEMS] * GOLDEN_QUERIES, [UNRESTRICTED] * GOLDEN_QUERIES
+    found = retriever.search(query_vectors, counts, restrictions)
     return GoldenQueries(
         queries=[_message(subject, item_ids) for subject in subjects],
         vectors=query_vectors,
         rows=np.stack([each.rows for each in found]),
         scores=np.stack([each.scores for each in found]),
     )
+
+
+def _built_index(contents: Contents, vectors: NDArray[np.float32]) -> Built | None:
+    if len(vectors) < contents.index.min_items:
+        return None
+    asked = contents.model.query_tower().vectors(contents.encoder.encode(contents.asked))
+    return build_index(vectors, asked, contents.index.recall)
 
 
 def _write_items(path: Path, dataset: Dataset) -> None:

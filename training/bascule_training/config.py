@@ -247,6 +247,15 @@ class FitConfig(Section):
         return self
 
 
+class IndexConfig(Section):
+    """When the artifact gets an index, so that not every item is scored, and how good that has to be."""
+
+    min_items: int = Field(default=200_000, ge=100)
+    """Smaller catalogues have none."""
+    recall: float = Field(default=0.98, gt=0, lt=1)
+    """The share of the best items that is found."""
+
+
 class TrainingConfig(Section):
     """One training run."""
 
@@ -257,6 +266,7 @@ class TrainingConfig(Section):
     item: ItemConfig = ItemConfig()
     tower: Tower = HistoryTransformer()
     fit: FitConfig = FitConfig()
+    index: IndexConfig = IndexConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @property

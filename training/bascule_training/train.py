@@ -67,10 +67,19 @@ def train(
     with staged(models, config.model) as folder:
         observe(Stage("writing the artifact"))
         contents = Contents(
-            fitted.model, prepared.dataset, prepared.query, prepared.item, prepared.encoder, config.query.publish_users
+            fitted.model,
+            prepared.dataset,
+            prepared.query,
+            prepared.item,
+            prepared.encoder,
+            config.query.publish_users,
+            config.index,
+            prepared.validation.subjects(0),
         )
-        write_files(folder, contents)
+        index = write_files(folder, contents)
         manifest = _manifest(config, prepared, fitted.model, folder)
+        if index is not None:
+            manifest.index.CopyFrom(index)
         write_manifest(folder, manifest)
         observe(Stage("evaluating the artifact"))
         servable = load_servable(folder)

@@ -110,6 +110,7 @@ class Manifest(_message.Message):
     ITEM_COUNT_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
     schema_version: _builtins.int
     """The version of this description. A reader refuses a higher one than it knows. Now: 1."""
     model: _builtins.str
@@ -154,6 +155,10 @@ class Manifest(_message.Message):
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___File]:
         """Every file of the artifact but the manifest, by path."""
 
+    @_builtins.property
+    def index(self) -> Global___ItemIndex:
+        """What `index.faiss` is and how it is searched. Absent where there is none: then every item is scored."""
+
     def __init__(
         self,
         *,
@@ -170,14 +175,79 @@ class Manifest(_message.Message):
         item_count: _builtins.int = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         files: _abc.Iterable[Global___File] | None = ...,
+        index: Global___ItemIndex | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "training_data", b"training_data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "index", b"index", "training_data", b"training_data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "dimension", b"dimension", "files", b"files", "item_count", b"item_count", "item_features", b"item_features", "library_versions", b"library_versions", "metrics", b"metrics", "model", b"model", "query_features", b"query_features", "schema_version", b"schema_version", "training_data", b"training_data", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "dimension", b"dimension", "files", b"files", "index", b"index", "item_count", b"item_count", "item_features", b"item_features", "library_versions", b"library_versions", "metrics", b"metrics", "model", b"model", "query_features", b"query_features", "schema_version", b"schema_version", "training_data", b"training_data", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Manifest: _TypeAlias = Manifest  # noqa: Y015
+
+@_typing.final
+class ItemIndex(_message.Message):
+    """An inverted file of the item vectors, as FAISS writes it: `IndexIVFScalarQuantizer`, inner product, 8 bits a component.
+    For more items than the last depth reaches, every item is scored.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LISTS_FIELD_NUMBER: _builtins.int
+    DEPTHS_FIELD_NUMBER: _builtins.int
+    lists: _builtins.int
+    """The number of lists that the items are parted into. From 1."""
+    @_builtins.property
+    def depths(self) -> _containers.RepeatedCompositeFieldContainer[Global___IndexDepth]:
+        """How it is searched, by the number of items that are wanted, ascending. At least one."""
+
+    def __init__(
+        self,
+        *,
+        lists: _builtins.int = ...,
+        depths: _abc.Iterable[Global___IndexDepth] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depths", b"depths", "lists", b"lists"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemIndex: _TypeAlias = ItemIndex  # noqa: Y015
+
+@_typing.final
+class IndexDepth(_message.Message):
+    """How an index is searched for up to so many items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    PROBES_FIELD_NUMBER: _builtins.int
+    OVERFETCH_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    item_count: _builtins.int
+    """For how many items at the most, those that are excluded counted with them. From 1."""
+    probes: _builtins.int
+    """In how many lists. From 1 to `ItemIndex.lists`."""
+    overfetch: _builtins.float
+    """How many times as many items as are wanted are scored again by their vectors in full. From 1 to 16."""
+    recall: _builtins.float
+    """Which share of the best `item_count` items is found, on average over the queries that training tried. From 0 to 1."""
+    def __init__(
+        self,
+        *,
+        item_count: _builtins.int = ...,
+        probes: _builtins.int = ...,
+        overfetch: _builtins.float = ...,
+        recall: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_count", b"item_count", "overfetch", b"overfetch", "probes", b"probes", "recall", b"recall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexDepth: _TypeAlias = IndexDepth  # noqa: Y015
 
 @_typing.final
 class TrainingData(_message.Message):
