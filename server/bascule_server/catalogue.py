@@ -84,15 +84,20 @@ def read_catalogue(folder: Path, manifest: Manifest) -> Catalogue:
     """
     path = folder / artifact.ITEMS
     try:
-        items = pl.read_parquet(path)
+        names = [attribute.name for attribute in manifest.attributes]
+        items = pl.read_parquet(path, columns=["item_id", "popularity", *names])
         columns = {attribute.name: _column(items[attribute.name], attribute.kind) for attribute in manifest.attributes}
-        item_ids = items["item_id"].cast(pl.String).to_list()
+        item_ids = items["item_id"].cast(pl.String)
         counts = items["popularity"].cast(pl.Float64).to_numpy()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ArtifactError(f"{path}: {error}") from error
-    if len(item_ids) != manifest.item_count or len(set(item_ids)) != len(item_ids) or None in item_ids:
-        raise ArtifactError(f"{path}: expected {manifest.item_count:,} distinct item ids; got {len(set(item_ids)):,}")
-    return Catalogue(ItemIds(item_ids), (counts / max(counts.sum(), 1.0)).astype(np.float32), columns)
+    if (known := len(item_ids) - item_ids.null_count()) != manifest.item_count:
+        raise ArtifactError(f"{path}: expected {manifest.item_count:,} item ids; got {known:,}")
+    try:
+        ids = ItemIds(item_ids)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    return Catalogue(ids, (counts / max(counts.sum(), 1.0)).astype(np.float32), columns)
 
 
 def _column(values: pl.Series, kind: AttributeKind.ValueType) -> Column:

@@ -164,7 +164,7 @@ class IndexedRetriever:
         """
         import faiss
 
-        # It parts queries among threads; here each process has one core.
+        # Training, which searches too, has not told it by the environment.
         faiss.omp_set_num_threads(1)
         # FAISS is told where arrays lie: each has a name, so that it stays there.
         queries = np.ascontiguousarray(queries)

@@ -5,6 +5,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from bascule.v1.recommendation_service_pb2 import Ranking
@@ -17,6 +18,10 @@ MAX_IN_DICT = 250_000
 """Up to so many items, rows are looked up in a dict; it takes 140 bytes an item, and a table of hashes 25."""
 
 _NO_ROWS = np.empty(0, np.int64)
+_NO_BYTES = np.empty(0, np.uint8)
+_NO_SUMS = np.empty(0, np.uint64)
+_NOTHING = np.zeros(1, np.uint64)
+_STRINGS_AT_ONCE = 2**15
 (_TAG,) = tag(Ranking, "item_ids")
 _LONGEST_SHORT = 127
 """Bytes of an id whose length takes one byte on the wire; of a longer one, at most 256, it takes two."""
@@ -44,26 +49,27 @@ class ItemIds:
     ranking's ids are copied and not encoded; see ``wire.py``.
     """
 
-    def __init__(self, item_ids: Sequence[str]) -> None:
-        """Takes the id of each row, of at most 256 bytes each."""
-        text = _Text(item_ids)
-        headers = np.where(text.lengths > _LONGEST_SHORT, 3, 2)
-        self._offsets = np.concatenate([[0], np.cumsum(text.lengths + headers)])
-        self._bytes = np.empty(int(self._offsets[-1]), np.uint8)
-        starts = self._offsets[:-1]
-        self._bytes[starts] = _TAG
-        is_long = headers == 3
-        self._bytes[starts + 1] = np.where(is_long, text.lengths & 127 | 128, text.lengths)
-        self._bytes[starts[is_long] + 2] = text.lengths[is_long] >> 7
-        self._bytes[np.arange(len(text.data)) + np.repeat(np.cumsum(headers), text.lengths)] = text.data
+    def __init__(self, item_ids: Sequence[str] | pl.Series) -> None:
+        """Takes the id of each row, of at most 256 bytes each; of a column of many no strings are made in Python.
+
+        Raises:
+            ValueError: an id is there twice.
+        """
+        text = _text_of_column(item_ids) if isinstance(item_ids, pl.Series) else _text_of(item_ids)
+        parts = [_on_the_wire(part) for part in text.parts()]
+        self._bytes = np.concatenate([_NO_BYTES, *(data for data, _ in parts)])
+        self._offsets = np.cumsum(np.concatenate([[0], *(sizes for _, sizes in parts)]))
         self._lookup = self._new_lookup(item_ids, text)
 
-    def _new_lookup(self, item_ids: Sequence[str], text: "_Text") -> "_Lookup":
-        if len(item_ids) > MAX_IN_DICT:
+    def _new_lookup(self, item_ids: Iterable[str], text: "_Text") -> "_Lookup":
+        if len(text.lengths) > MAX_IN_DICT:
             hashes = text.hashes()
-            if len(np.unique(hashes)) == len(hashes):
+            if (np.diff(np.sort(hashes)) > 0).all():
                 return _Table(hashes, self)
-        return _Dict(item_ids)
+        lookup = _Dict(item_ids)
+        if len(lookup) < len(text.lengths):
+            raise ValueError(f"expected {len(text.lengths):,} distinct ids; got {len(lookup):,}")
+        return lookup
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -108,6 +114,20 @@ class ItemIds:
         return _gathered(self._bytes, starts + _header_bytes(self._offsets[rows + 1] - starts), self._offsets[rows + 1])
 
 
+def _on_the_wire(text: "_Text") -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """uint8 [bytes], each id as it stands in a ranking's message, and int64 [ids], how many bytes each takes so."""
+    headers = np.where(text.lengths > _LONGEST_SHORT, 3, 2)
+    sizes = text.lengths + headers
+    starts = np.cumsum(sizes) - sizes
+    data = np.empty(int(sizes.sum()), np.uint8)
+    data[starts] = _TAG
+    is_long = headers == 3
+    data[starts + 1] = np.where(is_long, text.lengths & 127 | 128, text.lengths)
+    data[starts[is_long] + 2] = text.lengths[is_long] >> 7
+    data[np.arange(len(text.data)) + np.repeat(np.cumsum(headers), text.lengths)] = text.data
+    return data, sizes
+
+
 def _header_bytes(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """int64 [ids], how many bytes stand before an id that takes ``sizes`` with them."""
     return np.where(sizes > 2 + _LONGEST_SHORT, 3, 2)
@@ -131,8 +151,11 @@ class _Lookup(Protocol):
 
 
 class _Dict:
-    def __init__(self, item_ids: Sequence[str]) -> None:
+    def __init__(self, item_ids: Iterable[str]) -> None:
         self._rows = {item_id: row for row, item_id in enumerate(item_ids)}
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
         """See ``ItemIds``."""
@@ -147,38 +170,60 @@ class _Dict:
         return np.array(known, np.int64), [item_id for item_id in item_ids if item_id not in self._rows]
 
 
-class _Text:
+class _Text(NamedTuple):
     """Strings in UTF-8, one after the other."""
 
-    def __init__(self, strings: Sequence[str]) -> None:
-        joined = "".join(strings)
-        encoded = joined.encode()
-        if len(encoded) == len(joined):
-            lengths = np.fromiter(map(len, strings), np.int64, len(strings))
-        else:
-            lengths = np.fromiter((len(string.encode()) for string in strings), np.int64, len(strings))
-        self.data = np.frombuffer(encoded, np.uint8)
-        """uint8 [bytes]."""
-        self.lengths = lengths
-        """int64 [strings], in bytes."""
+    data: NDArray[np.uint8]
+    """uint8 [bytes]."""
+    lengths: NDArray[np.int64]
+    """int64 [strings], in bytes."""
 
     def string(self, place: int) -> bytes:
         """One of them."""
         stop = int(self.lengths[: place + 1].sum())
         return self.data[stop - int(self.lengths[place]) : stop].tobytes()
 
+    def parts(self) -> Iterator["_Text"]:
+        """So many strings at a time that what is computed with them stays in the cache."""
+        stop = 0
+        for first in range(0, len(self.lengths), _STRINGS_AT_ONCE):
+            lengths = self.lengths[first : first + _STRINGS_AT_ONCE]
+            start, stop = stop, stop + int(lengths.sum())
+            yield _Text(self.data[start:stop], lengths)
+
     def hashes(self) -> NDArray[np.uint64]:
         """uint64 [strings]: a polynomial of the bytes, mixed so that all bits tell something."""
-        starts = np.cumsum(self.lengths) - self.lengths
-        places = np.arange(len(self.data)) - np.repeat(starts, self.lengths)
-        terms = (self.data.astype(np.uint64) + np.uint64(1)) * _POWERS[places % len(_POWERS)]
-        # An empty string has no terms, which reduceat does not know.
-        sums = np.concatenate([[np.uint64(0)], np.cumsum(terms, dtype=np.uint64)])
-        found = sums[starts + self.lengths] - sums[starts]
-        found ^= found >> np.uint64(32)
-        found *= _ODD
-        mixed: NDArray[np.uint64] = found ^ (found >> np.uint64(29))
-        return mixed
+        sums = np.concatenate([_NO_SUMS, *(_polynomials(part) for part in self.parts())])
+        sums ^= sums >> np.uint64(32)
+        sums *= _ODD
+        sums ^= sums >> np.uint64(29)
+        return sums
+
+
+def _polynomials(text: _Text) -> NDArray[np.uint64]:
+    """uint64 [strings], modulo 2^64."""
+    ends = np.cumsum(text.lengths)
+    places = np.arange(len(text.data)) - np.repeat(ends - text.lengths, text.lengths)
+    terms = (text.data.astype(np.uint64) + np.uint64(1)) * _POWERS[places & (len(_POWERS) - 1)]
+    # An empty string has no terms, which reduceat does not know.
+    sums = np.concatenate([_NOTHING, np.cumsum(terms, dtype=np.uint64)])
+    found: NDArray[np.uint64] = sums[ends] - sums[ends - text.lengths]
+    return found
+
+
+def _text_of(strings: Sequence[str]) -> _Text:
+    joined = "".join(strings)
+    encoded = joined.encode()
+    if len(encoded) == len(joined):
+        lengths = np.fromiter(map(len, strings), np.int64, len(strings))
+    else:
+        lengths = np.fromiter((len(string.encode()) for string in strings), np.int64, len(strings))
+    return _Text(np.frombuffer(encoded, np.uint8), lengths)
+
+
+def _text_of_column(strings: pl.Series) -> _Text:
+    encoded = strings.str.join().item().encode()
+    return _Text(np.frombuffer(encoded, np.uint8), strings.str.len_bytes().cast(pl.Int64).to_numpy())
 
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
@@ -205,7 +250,7 @@ class _Table:
 
     def rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
         """See ``ItemIds``."""
-        text = _Text(item_ids)
+        text = _text_of(item_ids)
         hashes = text.hashes()
         found = np.full(len(hashes), UNKNOWN, np.int64)
         asked, places = np.arange(len(hashes)), hashes & self._mask

@@ -8,7 +8,6 @@ The way through its life, after which the process ends:
 """
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -30,6 +29,7 @@ from bascule_server.batcher import Batcher
 from bascule_server.channel_options import channel_options
 from bascule_server.config import ServerConfig, host_and_port
 from bascule_server.draining import Draining
+from bascule_server.footprint import give_back
 from bascule_server.health import Health
 from bascule_server.health_list import list_handler
 from bascule_server.interceptors import Surroundings, TimeoutPolicy
@@ -51,9 +51,6 @@ RECOMMEND_ITEMS = f"/{RECOMMENDATION_SERVICE}/RecommendItems"
 
 WINDOW_SECONDS = {"core": 0.0, "aio": 0.002}
 """How long the batcher gathers under load: the C core hands over all calls that wait, grpc.aio one at a time."""
-
-COLLECT_EVERY = 10_000
-"""Objects between two looks for garbage that refers to itself; an answer makes none. Python's own default is 700."""
 
 LAST_WORDS_SECONDS = 1.0
 """For the statuses of calls that were given up."""
@@ -162,10 +159,7 @@ class Server:
         """
         start = time.monotonic()
         await self._models.load(self._worker)
-        # What is loaded stays: no collection need ever look at it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(COLLECT_EVERY)
+        give_back()
         self._health.set_serving(True)
         versions = [f"{known.model}/{known.version}" for known in self._models.known()]
         _log.info("serving", models=versions, load_seconds=round(time.monotonic() - start, 3))

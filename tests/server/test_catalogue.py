@@ -141,9 +141,9 @@ def test_without_interactions_every_item_is_equally_unpopular(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("items", "complaint"),
     [
-        (ITEMS.head(2), "expected 3 distinct item ids; got 2"),
-        (ITEMS.with_columns(item_id=pl.lit("a")), "expected 3 distinct item ids; got 1"),
-        (ITEMS.with_columns(item_id=pl.Series(["a", None, "b"])), "expected 3 distinct item ids"),
+        (ITEMS.head(2), "expected 3 item ids; got 2"),
+        (ITEMS.with_columns(item_id=pl.lit("a")), "expected 3 distinct ids; got 1"),
+        (ITEMS.with_columns(item_id=pl.Series(["a", None, "b"])), "expected 3 item ids; got 2"),
         (ITEMS.drop("year"), "year"),
         (ITEMS.with_columns(year=pl.lit("late")), "late"),
         (ITEMS.drop("popularity"), "popularity"),

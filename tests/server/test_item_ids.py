@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,9 @@ IDS = st.text(max_size=200).filter(lambda text: len(text.encode()) <= 256)
 
 @pytest.fixture(params=["dict", "table"], autouse=True)
 def lookup(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Runs each test with few ids, and again as if they were many."""
+    """Runs each test with few ids, and again as if they were many, which are taken a few at a time."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(item_ids, "_STRINGS_AT_ONCE", 3)
         if request.param == "table":
             patch.setattr(item_ids, "MAX_IN_DICT", 0)
         yield
@@ -31,6 +33,18 @@ def test_an_id_has_the_row_where_it_stands() -> None:
     rows = ids.rows(["cc", "x", "a", "b", "a"])
     assert rows.tolist() == [2, UNKNOWN, 1, 0, 1]
     assert rows.dtype == np.int64
+
+
+def test_a_column_of_ids_is_taken_as_a_list_of_them_is() -> None:
+    texts = ["b", "", "é" * 100, "cc"]
+    ids = ItemIds(pl.Series(texts))
+    assert list(ids) == texts
+    assert ids.rows([*texts, "x"]).tolist() == [0, 1, 2, 3, UNKNOWN]
+
+
+def test_an_id_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 4 distinct ids; got 3"):
+        ItemIds(["a", "b", "a", "c"])
 
 
 def test_a_row_has_its_id() -> None:

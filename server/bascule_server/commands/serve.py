@@ -27,6 +27,9 @@ def serve(
     SIGTERM or Ctrl-C stops it: what is in flight is answered first. The exit status is 0 then, and 2 where it could
     not start.
     """
+    from bascule_server.footprint import keep_small
+
+    keep_small()
     from bascule_server import server
     from bascule_server.artifact import ArtifactError
     from bascule_server.config import ConfigError, read_config
