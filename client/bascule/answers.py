@@ -32,11 +32,12 @@ RANKING_PATHS: dict[pb.RankingPath.ValueType, RankingPath] = {
 def read_ranking(ranking: pb.Ranking, served_by: pb.ModelVersion) -> Ranking:
     """One ranking, made by ``served_by``."""
     return Ranking(
-        item_ids=list(ranking.item_ids),
+        item_ids=ranking.item_ids[:],
         scores=float32_array(ranking.scores),
         path=RANKING_PATHS.get(ranking.path, RankingPath.UNKNOWN),
-        unknown_item_ids=tuple(ranking.unknown_item_ids),
-        attributes=[_read_attributes(item) for item in ranking.attributes] or None,
+        # Most rankings have neither, and to look is quicker than to copy nothing.
+        unknown_item_ids=tuple(ranking.unknown_item_ids) if ranking.unknown_item_ids else (),
+        attributes=[_read_attributes(item) for item in ranking.attributes] if ranking.attributes else None,
         model=served_by.model,
         version=served_by.version,
     )

@@ -6,7 +6,7 @@ needs none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 Float32Array: TypeAlias = "NDArray[np.float32]"
 
 
-def float32_array(values: Iterable[float]) -> Float32Array:
+def float32_array(values: Sequence[float]) -> Float32Array:
     """An array float32 [values]."""
     import numpy as np
 
-    return np.array(values, np.float32)
+    return np.fromiter(values, np.float32, len(values))
 
 
 def components(vector: Iterable[float]) -> list[float]:

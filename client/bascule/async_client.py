@@ -34,8 +34,8 @@ from bascule.answers import (
     read_scores,
 )
 from bascule.arrays import Float32Array
-from bascule.async_streaming import recommend_stream
-from bascule.channel import DEFAULT_TARGET, open_async_channels
+from bascule.async_streaming import AsyncLane, OpenStream, recommend_stream
+from bascule.channel import DEFAULT_TARGET, checked_connections, open_async_channels
 from bascule.client import DEFAULT_TIMEOUT
 from bascule.errors import BasculeError, rpc_errors
 from bascule.models import Model, read_model
@@ -87,7 +87,7 @@ class AsyncClient:
         self._model = model
         self._timeout = timeout
         self._credentials = credentials
-        self._connections = connections
+        self._connections = checked_connections(connections)
 
     async def recommend(
         self,
@@ -143,8 +143,11 @@ class AsyncClient:
         """
         source = AsyncSource(_query_messages(queries))
         template = requests.stream_template(**self._with_model(options))
-        messages = MessageWindow(template, queries_per_message, window)
-        return recommend_stream(self._open_stream, source, messages, self._seconds(timeout), Resumption())
+        lanes = [
+            AsyncLane(self._open_stream(place), MessageWindow(template, queries_per_message, window), Resumption())
+            for place in range(self._connections)
+        ]
+        return recommend_stream(lanes, source, self._seconds(timeout))
 
     async def score(
         self,
@@ -224,8 +227,13 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _open_stream(self, messages: AsyncIterator[pb.StreamRecommendItemsRequest]) -> StreamCall:
-        return self._recommendations.StreamRecommendItems(messages)
+    def _open_stream(self, place: int) -> OpenStream:
+        """What opens a stream on one of the connections."""
+
+        def open_stream(messages: AsyncIterator[pb.StreamRecommendItemsRequest]) -> StreamCall:
+            return self._stubs[place].StreamRecommendItems(messages)
+
+        return open_stream
 
     # An asynchronous channel belongs to the event loop that runs when it is made, so it is made when it is needed.
 
@@ -234,13 +242,17 @@ class AsyncClient:
         return open_async_channels(self._target, self._credentials, self._connections)
 
     @cached_property
-    def _stubs(self) -> Iterator[RecommendationServiceAsyncStub]:
-        return itertools.cycle([RecommendationServiceStub(channel) for channel in self._channels])
+    def _stubs(self) -> list[RecommendationServiceAsyncStub]:
+        return [RecommendationServiceStub(channel) for channel in self._channels]
+
+    @cached_property
+    def _turns(self) -> Iterator[RecommendationServiceAsyncStub]:
+        return itertools.cycle(self._stubs)
 
     @property
     def _recommendations(self) -> RecommendationServiceAsyncStub:
         """The connections take turns."""
-        return next(self._stubs)
+        return next(self._turns)
 
     @cached_property
     def _models(self) -> ModelServiceAsyncStub:

@@ -3,8 +3,10 @@
 # ruff: noqa: ASYNC109 - the time-out is that of each answer
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
 from typing import Any, TypeAlias
 
 import grpc
@@ -23,56 +25,69 @@ FAILED_WRITE = "Internal error from Core"
 
 
 async def recommend_stream(
-    open_stream: OpenStream, source: AsyncSource, window: MessageWindow, timeout: float, resumption: Resumption
+    lanes: Sequence["AsyncLane"], source: AsyncSource, timeout: float
 ) -> AsyncGenerator[RankingResult, None]:
     """Yields a result for each query of the source, in order, over as many streams as it takes.
 
-    ``timeout`` is how many seconds an answer may take. What the caller's iterable raises is raised when everything
-    before it is answered.
+    The lanes take turns with the messages. ``timeout`` is how many seconds an answer may take. What the caller's
+    iterable raises is raised when everything before it is answered.
     """
-    pulling = Pulling(source, window)
+    conversation = _Conversation(lanes, source, timeout)
     try:
-        await pulling.finish()
-        while window.unanswered:
-            stream = AsyncStream(open_stream)
-            try:
-                async with aclosing(_converse(stream, pulling, window, timeout, resumption)) as results:
-                    async for result in results:
-                        yield result
-                await stream.end(timeout)
-            except BasculeError as error:
-                await asyncio.sleep(resumption.delay_after(error))
-            finally:
-                stream.cancel()
+        while conversation.goes_on():
+            for result in await conversation.next_results():
+                yield result
+        for lane in lanes:
+            await lane.end(timeout)
     finally:
-        pulling.cancel()
+        conversation.cancel()
     if source.error is not None:
         raise source.error
 
 
-async def _converse(
-    stream: "AsyncStream", pulling: "Pulling", window: MessageWindow, timeout: float, resumption: Resumption
-) -> AsyncGenerator[RankingResult, None]:
-    """What happens on one stream: what an earlier one left unanswered goes first."""
-    for request in window.unanswered:
-        stream.send(request)
-    receiving: asyncio.Task[StreamRecommendItemsResponse] | None = None
-    try:
-        while window.unanswered or not pulling.is_over:
-            if receiving is None and window.unanswered:
-                receiving = asyncio.create_task(stream.receive(timeout))
-            await _first_done(receiving, pulling.task)
-            if (request_pulled := pulling.take()) is not None:
-                stream.send(request_pulled)
-            if receiving is not None and receiving.done():
-                results = window.answer(receiving.result())
-                receiving = None
-                resumption.progressed()
-                for result in results:
-                    yield result
-    finally:
-        if receiving is not None:
-            receiving.cancel()
+class _Conversation:
+    """Pulls the next message's queries and waits for the oldest answer, side by side."""
+
+    def __init__(self, lanes: Sequence["AsyncLane"], source: AsyncSource, timeout: float) -> None:
+        self._lanes = lanes
+        self._source = source
+        self._timeout = timeout
+        self._turns = cycle(lanes)
+        self._turn = next(self._turns)
+        self._waiting: deque[AsyncLane] = deque()
+        self._pulling: asyncio.Task[list[Query]] | None = None
+        self._receiving: asyncio.Task[list[RankingResult]] | None = None
+
+    def goes_on(self) -> bool:
+        """Starts what can be started; whether anything goes on."""
+        if self._pulling is None and self._turn.has_room and not self._source.is_exhausted:
+            self._pulling = asyncio.create_task(self._source.pull(self._turn.queries_per_message))
+        if self._receiving is None and self._waiting:
+            self._receiving = asyncio.create_task(self._waiting[0].receive(self._timeout))
+        return self._pulling is not None or self._receiving is not None
+
+    async def next_results(self) -> list[RankingResult]:
+        """Waits until something is done; the results that came, if any."""
+        await _first_done(self._pulling, self._receiving)
+        if self._pulling is not None and self._pulling.done():
+            queries, self._pulling = self._pulling.result(), None
+            if queries:
+                self._turn.send(queries)
+                self._waiting.append(self._turn)
+                self._turn = next(self._turns)
+        if self._receiving is None or not self._receiving.done():
+            return []
+        results, self._receiving = self._receiving.result(), None
+        self._waiting.popleft()
+        return results
+
+    def cancel(self) -> None:
+        """Stops all of it at once."""
+        for task in (self._pulling, self._receiving):
+            if task is not None:
+                task.cancel()
+        for lane in self._lanes:
+            lane.cancel()
 
 
 async def _first_done(*tasks: asyncio.Task[Any] | None) -> None:
@@ -97,44 +112,66 @@ def _rpc_errors() -> Iterator[None]:
         raise UnavailableError(Failure(grpc.StatusCode.UNAVAILABLE, message)) from error
 
 
-class Pulling:
-    """Pulls one message's queries at a time, while there is room. It outlives a stream that broke: nothing is lost."""
+class AsyncLane:
+    """A stream, opened by its first message, and another in its place where it breaks."""
 
-    def __init__(self, source: AsyncSource, window: MessageWindow) -> None:
-        self._source = source
+    def __init__(self, open_stream: OpenStream, window: MessageWindow, resumption: Resumption) -> None:
+        self._open_stream = open_stream
         self._window = window
-        self._task: asyncio.Task[list[Query]] | None = None
+        self._resumption = resumption
+        self._stream: AsyncStream | None = None
+        self._is_broken = False
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come, and all that came has been taken."""
-        return self._task is None and self._source.is_exhausted
+    def has_room(self) -> bool:
+        """Whether a further message may be sent."""
+        return self._window.has_room
 
     @property
-    def task(self) -> asyncio.Task[list[Query]] | None:
-        """What pulls now or has pulled, started where there is room."""
-        if self._task is None and self._window.has_room and not self._source.is_exhausted:
-            self._task = asyncio.create_task(self._source.pull(self._window.queries_per_message))
-        return self._task
+    def queries_per_message(self) -> int:
+        """How many queries make a message."""
+        return self._window.queries_per_message
 
-    def take(self) -> StreamRecommendItemsRequest | None:
-        """The next message, if its queries have been pulled."""
-        if self._task is None or not self._task.done():
-            return None
-        queries = self._task.result()
-        self._task = None
-        return self._window.add(queries) if queries else None
+    def send(self, queries: Sequence[Query]) -> None:
+        """Sends a message of these queries; of a stream that broke, with the next one."""
+        request = self._window.add(queries)
+        if self._stream is None and not self._is_broken:
+            self._stream = AsyncStream(self._open_stream)
+        if self._stream is not None:
+            self._stream.send(request)
 
-    async def finish(self) -> None:
-        """Waits for the next message and puts it into the window."""
-        if self.task is not None:
-            await asyncio.wait([self.task])
-            self.take()
+    async def receive(self, timeout: float) -> list[RankingResult]:
+        """The results of the oldest message that is not answered.
+
+        Raises:
+            BasculeError: The stream broke again and again, or there was no answer for ``timeout`` seconds.
+        """
+        while True:
+            try:
+                if self._stream is None:
+                    self._stream = AsyncStream(self._open_stream)
+                    for request in self._window.unanswered:
+                        self._stream.send(request)
+                    self._is_broken = False
+                results = self._window.answer(await self._stream.receive(timeout))
+            except BasculeError as error:
+                self.cancel()
+                self._is_broken = True
+                await asyncio.sleep(self._resumption.delay_after(error))
+            else:
+                self._resumption.progressed()
+                return results
+
+    async def end(self, timeout: float) -> None:
+        """Tells the server that nothing follows, and lets it end the stream."""
+        if self._stream is not None:
+            await self._stream.end(timeout)
 
     def cancel(self) -> None:
-        """Stops pulling."""
-        if self._task is not None:
-            self._task.cancel()
+        """Ends the stream at once, unless it has ended."""
+        if self._stream is not None:
+            self._stream.cancel()
+            self._stream = None
 
 
 class AsyncStream:

@@ -69,10 +69,19 @@ def open_async_channels(target: str, credentials: grpc.ChannelCredentials | None
     return [grpc.aio.secure_channel(target, credentials, options=options) for options in _options(count)]
 
 
-def _options(count: int) -> list[tuple[ChannelOption, ...]]:
+def checked_connections(count: int) -> int:
+    """The count.
+
+    Raises:
+        ValueError: It is below 1.
+    """
     if count < 1:
         raise ValueError(f"connections is at least 1; got {count}")
-    if count == 1:
+    return count
+
+
+def _options(count: int) -> list[tuple[ChannelOption, ...]]:
+    if checked_connections(count) == 1:
         return [CHANNEL_OPTIONS]
     # Channels with equal options share their connections otherwise.
     return [(*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))] * count

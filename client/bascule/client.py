@@ -27,7 +27,7 @@ from bascule.query import FeatureValue, Query, RankingOptions, VectorValues
 from bascule.ranking import Ranking
 from bascule.requests import QueryLike
 from bascule.standard_protos import health_pb2
-from bascule.streaming import recommend_stream
+from bascule.streaming import Lane, recommend_stream
 from bascule.v1.model_service_pb2 import ListModelsRequest
 from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
@@ -68,7 +68,8 @@ class Client:
         self._model = model
         self._timeout = timeout
         self._channels = open_channels(target, credentials, connections)
-        self._stubs = itertools.cycle([RecommendationServiceStub(channel) for channel in self._channels])
+        self._stubs = [RecommendationServiceStub(channel) for channel in self._channels]
+        self._turns = itertools.cycle(self._stubs)
         self._models = ModelServiceStub(self._channels[0])
         self._health_check = health.health_check(self._channels[0])
 
@@ -123,16 +124,19 @@ class Client:
 
         Yields for each query, in their order and once, its ranking or why it has none. ``queries`` may be lazy, and may
         never end: it is read, in the thread that iterates, at most ``window`` messages of ``queries_per_message``
-        queries ahead of the message whose results are being yielded. Where a server stops or the connection is lost,
+        queries for each connection ahead of the message whose results are being yielded. Each connection has a stream
+        of its own, and they take turns with the messages. Where a server stops or the connection is lost,
         what is unanswered is sent again on a new stream; five tries in a row without an answer raise
         ``UnavailableError``. What ``queries`` raises is raised after everything before it has been yielded. Closing or
         dropping the iterator cancels the call.
         """
         source = Source(map(requests.query_message, queries))
         template = requests.stream_template(**self._with_model(options))
-        messages = MessageWindow(template, queries_per_message, window)
-        open_stream = self._recommendations.StreamRecommendItems
-        return recommend_stream(open_stream, source, messages, self._seconds(timeout), Resumption())
+        lanes = [
+            Lane(stub.StreamRecommendItems, MessageWindow(template, queries_per_message, window), Resumption())
+            for stub in self._stubs
+        ]
+        return recommend_stream(lanes, source, self._seconds(timeout))
 
     def score(
         self,
@@ -216,7 +220,7 @@ class Client:
     @property
     def _recommendations(self) -> RecommendationServiceStub:
         """The connections take turns."""
-        return next(self._stubs)
+        return next(self._turns)
 
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else timeout

@@ -77,17 +77,18 @@ def query_message(query: QueryLike) -> pb.Query:
         return pb.Query(user=pb.User(user_id=_string(query, "user_id")))
     if not isinstance(query, Query):
         raise TypeError(f"a query is a Query, or a str that is the id of a user; got {_described(query)}")
-    message = pb.Query(
-        excluded_item_ids=_strings(query.excluded_item_ids, "excluded_item_ids"),
-        candidate_item_ids=_candidates(query.candidate_item_ids),
-    )
+    # Filled in place: a message that is given to another one is copied.
+    message = pb.Query()
+    message.excluded_item_ids.extend(_strings(query.excluded_item_ids, "excluded_item_ids"))
+    if query.candidate_item_ids is not None:
+        message.candidate_item_ids.extend(_candidates(query.candidate_item_ids))
     if query.item_id is not None:
         message.item_id = _string(query.item_id, "item_id")
     elif query.vector is not None:
         message.vector.values.extend(components(query.vector))
         message.vector.SetInParent()
     else:
-        message.user.CopyFrom(_user_message(query))
+        _fill_user(message.user, query)
     return message
 
 
@@ -102,9 +103,7 @@ def feature_message(value: FeatureValue) -> pb.FeatureValue:
     raise TypeError(f"the value of a feature is a str, a number or a sequence of str; got {_described(value)}")
 
 
-def _candidates(item_ids: Sequence[str] | None) -> list[str]:
-    if item_ids is None:
-        return []
+def _candidates(item_ids: Sequence[str]) -> list[str]:
     candidates = _strings(item_ids, "candidate_item_ids")
     if not candidates:
         # On the wire it would mean the opposite: no restriction.
@@ -112,12 +111,12 @@ def _candidates(item_ids: Sequence[str] | None) -> list[str]:
     return candidates
 
 
-def _user_message(query: Query) -> pb.User:
-    return pb.User(
-        user_id=_string(query.user_id, "user_id"),
-        history=_strings(query.history, "history"),
-        features={_string(name, "features"): feature_message(value) for name, value in query.features.items()},
-    )
+def _fill_user(message: pb.User, query: Query) -> None:
+    message.SetInParent()
+    message.user_id = _string(query.user_id, "user_id")
+    message.history.extend(_strings(query.history, "history"))
+    for name, value in query.features.items():
+        message.features[_string(name, "features")].CopyFrom(feature_message(value))
 
 
 def _query_messages(queries: Iterable[QueryLike]) -> list[pb.Query]:

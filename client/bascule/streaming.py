@@ -5,7 +5,9 @@ answers, so that a time-out can be kept and an answer that is there is seen; it 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeAlias
@@ -14,7 +16,7 @@ import grpc
 
 from bascule.answers import RankingResult, broken_contract
 from bascule.errors import BasculeError, DeadlineExceededError, Failure, error_from_rpc
-from bascule.v1.recommendation_service_pb2 import StreamRecommendItemsRequest, StreamRecommendItemsResponse
+from bascule.v1.recommendation_service_pb2 import Query, StreamRecommendItemsRequest, StreamRecommendItemsResponse
 from bascule.window import MessageWindow, Resumption, Source
 
 OpenStream: TypeAlias = Callable[[Iterator[StreamRecommendItemsRequest]], Any]
@@ -24,53 +26,97 @@ Event: TypeAlias = StreamRecommendItemsResponse | BasculeError | None
 """An answer, why the stream broke, or None at its orderly end."""
 
 
-def recommend_stream(
-    open_stream: OpenStream, source: Source, window: MessageWindow, timeout: float, resumption: Resumption
-) -> Iterator[RankingResult]:
+def recommend_stream(lanes: Sequence["Lane"], source: Source, timeout: float) -> Iterator[RankingResult]:
     """Yields a result for each query of the source, in order, over as many streams as it takes.
 
-    ``timeout`` is how many seconds an answer may take. What the caller's iterable raises is raised when everything
-    before it is answered.
+    The lanes take turns with the messages. ``timeout`` is how many seconds an answer may take. What the caller's
+    iterable raises is raised when everything before it is answered.
     """
-    _pull(source, window)
-    while window.unanswered:
-        stream = SyncStream(open_stream)
-        try:
-            yield from _converse(stream, source, window, timeout, resumption)
-            stream.end(timeout)
-        except BasculeError as error:
-            time.sleep(resumption.delay_after(error))
-        finally:
-            stream.cancel()
+    turns = cycle(lanes)
+    turn = next(turns)
+    waiting: deque[Lane] = deque()
+    try:
+        while True:
+            # Sends while there is room, and no answer that could be handed on at once.
+            while turn.has_room and not source.is_exhausted and not (waiting and waiting[0].has_answer()):
+                if queries := source.pull(turn.queries_per_message):
+                    turn.send(queries)
+                    waiting.append(turn)
+                    turn = next(turns)
+            if not waiting:
+                break
+            results = waiting[0].receive(timeout)
+            waiting.popleft()
+            yield from results
+        for lane in lanes:
+            lane.end(timeout)
+    finally:
+        for lane in lanes:
+            lane.cancel()
     if source.error is not None:
         raise source.error
 
 
-def _converse(
-    stream: "SyncStream", source: Source, window: MessageWindow, timeout: float, resumption: Resumption
-) -> Iterator[RankingResult]:
-    """What happens on one stream: what an earlier one left unanswered goes first."""
-    for request in window.unanswered:
-        stream.send(request)
-    _fill(stream, source, window)
-    while window.unanswered:
-        results = window.answer(stream.receive(timeout))
-        resumption.progressed()
-        yield from results
-        _fill(stream, source, window)
+class Lane:
+    """A stream, opened by its first message, and another in its place where it breaks."""
 
+    def __init__(self, open_stream: OpenStream, window: MessageWindow, resumption: Resumption) -> None:
+        self._open_stream = open_stream
+        self._window = window
+        self._resumption = resumption
+        self._stream: SyncStream | None = None
 
-def _fill(stream: "SyncStream", source: Source, window: MessageWindow) -> None:
-    """Sends messages while there is room for them, and no answer that could be handed on at once."""
-    while window.has_room and not source.is_exhausted and not (window.unanswered and stream.has_answer()):
-        request = _pull(source, window)
-        if request is not None:
-            stream.send(request)
+    @property
+    def has_room(self) -> bool:
+        """Whether a further message may be sent."""
+        return self._window.has_room
 
+    @property
+    def queries_per_message(self) -> int:
+        """How many queries make a message."""
+        return self._window.queries_per_message
 
-def _pull(source: Source, window: MessageWindow) -> StreamRecommendItemsRequest | None:
-    queries = source.pull(window.queries_per_message)
-    return window.add(queries) if queries else None
+    def send(self, queries: Sequence[Query]) -> None:
+        """Sends a message of these queries."""
+        request = self._window.add(queries)
+        if self._stream is None:
+            self._stream = SyncStream(self._open_stream)
+        self._stream.send(request)
+
+    def has_answer(self) -> bool:
+        """Whether ``receive`` would return, or raise, at once."""
+        return self._stream is not None and self._stream.has_answer()
+
+    def receive(self, timeout: float) -> list[RankingResult]:
+        """The results of the oldest message that is not answered.
+
+        Raises:
+            BasculeError: The stream broke again and again, or there was no answer for ``timeout`` seconds.
+        """
+        while True:
+            try:
+                if self._stream is None:
+                    self._stream = SyncStream(self._open_stream)
+                    for request in self._window.unanswered:
+                        self._stream.send(request)
+                results = self._window.answer(self._stream.receive(timeout))
+            except BasculeError as error:
+                self.cancel()
+                time.sleep(self._resumption.delay_after(error))
+            else:
+                self._resumption.progressed()
+                return results
+
+    def end(self, timeout: float) -> None:
+        """Tells the server that nothing follows, and lets it end the stream."""
+        if self._stream is not None:
+            self._stream.end(timeout)
+
+    def cancel(self) -> None:
+        """Ends the stream at once, unless it has ended."""
+        if self._stream is not None:
+            self._stream.cancel()
+            self._stream = None
 
 
 class SyncStream:

@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 from grpc import StatusCode
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bascule import Failure, NotFoundError, Ranking, RankingPath
 from bascule.cli import output_file
@@ -49,6 +51,21 @@ def test_parquet_holds_every_row_in_order_however_many_parts_it_took(
     }
     assert table["user_id"].to_list() == [str(number) for number in range(row_count)]
     assert table["item_ids"].to_list() == [None if number == 1 else ["a", "b"] for number in range(row_count)]
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.none() | st.lists(st.text("ab\N{ROCKET}", max_size=3), max_size=4), max_size=9))
+def test_parquet_holds_lists_of_any_length(tmp_path: Path, lists: list[list[str] | None]) -> None:
+    path = tmp_path / "out.parquet"
+    with OUTPUT_FILES[".parquet"](path) as file:
+        for each in lists:
+            scores = None if each is None else [float(len(text)) for text in each]
+            file.write({"user_id": "u", "item_ids": each, "scores": scores, "path": None})
+    table = pl.read_parquet(path)
+    assert table["item_ids"].to_list() == lists
+    assert table["scores"].to_list() == [
+        None if each is None else [float(len(text)) for text in each] for each in lists
+    ]
 
 
 @suffixes

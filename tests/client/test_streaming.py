@@ -283,3 +283,45 @@ async def test_cancelling_a_task_in_the_middle_of_a_stream_ends_the_call(run_ser
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert await asyncio.to_thread(servicer.ended.wait, 20)
+
+
+def test_connections_take_turns_with_the_messages_and_results_keep_their_order(
+    connect: Any, run_servicer: RunServicer
+) -> None:
+    servicer = ScriptedStreams([])
+    with run_servicer(servicer) as address, connect(address, timeout=20.0, connections=3) as client:
+        assert first_items(client.stream(users(20), queries_per_message=2, window=2)) == users(20)
+    # Ten messages over three streams, each of which counts its own.
+    assert sorted(servicer.received, key=len, reverse=True) == [[0, 1, 2, 3], [0, 1, 2], [0, 1, 2]]
+
+
+def test_one_connection_breaks_and_the_others_go_on(connect: Any, run_servicer: RunServicer) -> None:
+    servicer = ScriptedStreams([Break(after=1), Break(after=9), Break(after=2), Break(after=0)])
+    with run_servicer(servicer) as address, connect(address, timeout=20.0, connections=2) as client:
+        assert first_items(client.stream(users(60), queries_per_message=2, window=4)) == users(60)
+
+
+def test_no_more_connections_have_a_stream_than_there_are_messages(connect: Any, run_servicer: RunServicer) -> None:
+    servicer = ScriptedStreams([])
+    with run_servicer(servicer) as address, connect(address, timeout=20.0, connections=4) as client:
+        assert first_items(client.stream(users(3), queries_per_message=2)) == users(3)
+        assert first_items(client.stream([])) == []
+    assert sorted(servicer.received) == [[0], [0]]
+
+
+def test_a_window_is_that_of_each_connection(connect: Any, run_servicer: RunServicer) -> None:
+    pulled, yielded, furthest = 0, 0, 0
+
+    def source() -> Iterator[str]:
+        nonlocal pulled, furthest
+        while True:
+            pulled += 1
+            furthest = max(furthest, pulled - yielded)
+            yield str(pulled)
+
+    with run_servicer(ScriptedStreams([])) as address, connect(address, timeout=20.0, connections=3) as client:
+        results = client.stream(source(), queries_per_message=2, window=2)
+        for _ in islice(results, 60):
+            yielded += 1
+        results.close()
+    assert furthest <= 2 * (3 * 2 + 1)

@@ -48,5 +48,7 @@ def _texts(value: object) -> Sequence[str]:
     if isinstance(value, str):
         return tuple(part for part in value.split(LIST_SEPARATOR) if part)
     if isinstance(value, Sequence):
+        if set(map(type, value)) <= {str}:
+            return tuple(value)
         return tuple(_text(part) for part in value if part is not None)
     return () if value is None else (_text(value),)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from bascule.query import Query
 
 
+CONNECTIONS = 8
+"""Each has a stream, and so each worker of the server some: the kernel parts connections among them, not calls."""
+
+
 @click.command()
 @click.argument("users", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file to write.")
@@ -45,7 +49,7 @@ def score(users: Path, out: Path, columns: str, count: int, model: str, server: 
 
     renamed = _parse_columns(columns)
     try:
-        with Client(server, model=model) as client:
+        with Client(server, model=model, connections=CONNECTIONS) as client:
             failed_count = _score_file(users, out, client, model, count, renamed)
     except (InputError, OSError) as error:
         raise CommandFailed(str(error)) from error
