@@ -17,7 +17,7 @@ OUT ?= recommendations.parquet
 DATA ?= data/public
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-score bench-budget bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
+.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-catalogues bench-score bench-budget bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-15s %s\n' "$$target" "$$what"; done
@@ -64,6 +64,9 @@ bench-serving: $(VENV)/installed $(TRITON)/installed $(MLSERVER)/installed ## ca
 bench-retrieval: $(VENV)/installed ## exact retrieval over the bare product, and the index over FAISS called directly
 	python benchmarks/retrieval.py
 	python benchmarks/index.py
+
+bench-catalogues: $(VENV)/installed ## users/s, start and memory by the size of the catalogue
+	python benchmarks/catalogues.py
 
 bench-score: $(VENV)/installed ## `bascule score` from Parquet to Parquet, over the scorer alone
 	python benchmarks/score.py

@@ -56,11 +56,12 @@ class Server(NamedTuple):
 
 def our_servers(models: Path) -> dict[str, Server]:
     """``bascule serve`` in each configuration, by its name."""
-    return {name: Server(partial(_ours, name, config, models), Bascule()) for name, config in CONFIGURATIONS.items()}
+    return {name: Server(partial(ours, name, config, models), Bascule()) for name, config in CONFIGURATIONS.items()}
 
 
 @contextmanager
-def _ours(name: str, config: str, models: Path) -> Iterator[Running]:
+def ours(name: str, config: str, models: Path) -> Iterator[Running]:
+    """``bascule serve`` with a configuration, until the end; ``name`` is that of its log."""
     with tempfile.TemporaryDirectory() as folder:
         config_file, port_file = Path(folder) / "server.toml", Path(folder) / "port"
         config_file.write_text(config, encoding="utf-8")
