@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bascule.v1.artifact_pb2 import AttributeKind, Manifest
 from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
-from bascule_server.item_ids import UNKNOWN, ItemIds
+from bascule_server.item_ids import UNKNOWN, ItemIds, Known
 from bascule_server.query import AnyOf, FeatureValue, Filter, InRange, NoneOf
 
 MAX_FILTER_SETS = 64
@@ -51,9 +51,14 @@ class Catalogue:
         (row,) = self.item_ids.rows([item_id]).tolist()
         return None if row == UNKNOWN else row
 
-    def rows(self, item_ids: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
-        """int64 [known], the rows of the ids that there are, in their order, and the ids that there are not."""
-        return self.item_ids.known(item_ids)
+    def rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
+        """int64 [known], the rows of the ids that there are, in their order."""
+        (found,) = self.known([item_ids])
+        return found.rows
+
+    def known(self, lists: Sequence[Sequence[str]]) -> list[Known]:
+        """What there is of several lists of ids, which are looked up together."""
+        return self.item_ids.known(lists)
 
     def allowed(self, filters: tuple[Filter, ...]) -> NDArray[np.bool_] | None:
         """bool [items], the items that satisfy every filter, or None where there is no filter."""

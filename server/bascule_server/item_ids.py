@@ -1,7 +1,7 @@
 """The ids of a model's items: from an id to its row, from a row to its id, and from rows to what goes over the wire."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -25,6 +25,18 @@ _STRINGS_AT_ONCE = 2**15
 (_TAG,) = tag(Ranking, "item_ids")
 _LONGEST_SHORT = 127
 """Bytes of an id whose length takes one byte on the wire; of a longer one, at most 256, it takes two."""
+
+
+class Known(NamedTuple):
+    """What there is of a list of ids."""
+
+    rows: NDArray[np.int64]
+    """int64 [known], the rows of the ids that there are, in their order."""
+    unknown: Sequence[str]
+    """The ids that there are not, in their order."""
+
+
+_NOTHING_ASKED = Known(_NO_ROWS, ())
 
 
 class ListedItems(NamedTuple):
@@ -91,11 +103,22 @@ class ItemIds:
         """int64 [ids], the row of each id, or ``UNKNOWN``."""
         return self._lookup.rows(item_ids)
 
-    def known(self, item_ids: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
-        """int64 [known], the rows of the ids that there are, in their order, and the ids that there are not."""
-        if not item_ids:
-            return _NO_ROWS, []
-        return self._lookup.known(item_ids)
+    def known(self, lists: Sequence[Sequence[str]]) -> list[Known]:
+        """Several lists of ids, looked up together."""
+        rows = self._lookup.rows(list(chain.from_iterable(lists)))
+        ends = accumulate(map(len, lists))
+        is_all_known = not (rows == UNKNOWN).any()
+        found = []
+        start = 0
+        for item_ids, end in zip(lists, ends, strict=True):
+            if start == end:
+                found.append(_NOTHING_ASKED)
+            elif is_all_known:
+                found.append(Known(rows[start:end], ()))
+            else:
+                found.append(_known(item_ids, rows[start:end]))
+            start = end
+        return found
 
     def listed(self, rows: Sequence[NDArray[np.int64]]) -> list[ListedItems]:
         """Several lists of rows, with their ids encoded together, which takes a tenth of the time."""
@@ -112,6 +135,11 @@ class ItemIds:
         """uint8 [bytes], the ids of these rows in UTF-8, one after the other, and int64 [rows], where each ends."""
         starts = self._offsets[rows]
         return _gathered(self._bytes, starts + _header_bytes(self._offsets[rows + 1] - starts), self._offsets[rows + 1])
+
+
+def _known(item_ids: Sequence[str], rows: NDArray[np.int64]) -> Known:
+    is_known = rows != UNKNOWN
+    return Known(rows[is_known], [item_ids[place] for place in np.flatnonzero(~is_known).tolist()])
 
 
 def _on_the_wire(text: "_Text") -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -146,9 +174,6 @@ class _Lookup(Protocol):
     def rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
         """See ``ItemIds``."""
 
-    def known(self, item_ids: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
-        """See ``ItemIds``."""
-
 
 class _Dict:
     def __init__(self, item_ids: Iterable[str]) -> None:
@@ -159,15 +184,10 @@ class _Dict:
 
     def rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
         """See ``ItemIds``."""
-        return np.array([self._rows.get(item_id, UNKNOWN) for item_id in item_ids], np.int64)
-
-    def known(self, item_ids: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
-        """See ``ItemIds``."""
         rows = list(map(self._rows.get, item_ids))
-        if None not in rows:
-            return np.array(rows, np.int64), []
-        known = [row for row in rows if row is not None]
-        return np.array(known, np.int64), [item_id for item_id in item_ids if item_id not in self._rows]
+        if None in rows:
+            rows = [UNKNOWN if row is None else row for row in rows]
+        return np.array(rows, np.int64)
 
 
 class _Text(NamedTuple):
@@ -262,12 +282,6 @@ class _Table:
             asked, places = asked[is_left], (places[is_left] + np.uint64(1)) & self._mask
         found[~self._are(found, text)] = UNKNOWN
         return found
-
-    def known(self, item_ids: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
-        """See ``ItemIds``."""
-        rows = self.rows(item_ids)
-        is_known = rows != UNKNOWN
-        return rows[is_known], [item_ids[place] for place in np.flatnonzero(~is_known).tolist()]
 
     def _are(self, rows: NDArray[np.int64], text: _Text) -> NDArray[np.bool_]:
         """bool [ids], whether the text is the id of the row and does not only share its hash."""

@@ -7,6 +7,7 @@ alike; and the answer to a question is the same, to the last bit, whatever quest
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from bascule.v1.recommendation_service_pb2 import (
 )
 from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import QueryEncoder
-from bascule_server.item_ids import UNKNOWN
+from bascule_server.item_ids import UNKNOWN, Known
 from bascule_server.listing import capped, scoring_at_least
 from bascule_server.query import (
     Answer,
@@ -78,38 +79,42 @@ class Scorer:
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """The answer to each question, in their order; a ``QueryError`` where a question has none."""
-        started = [self._start(question) for question in questions]
+        started = self._start(questions)
         tasks = [task for task in started if isinstance(task, Task)]
         self._embed(tasks)
         answers = iter(self._answer(tasks))
         return [next(answers) if isinstance(task, Task) else task for task in started]
 
-    def _start(self, question: Question) -> Task | QueryError:
+    def _start(self, questions: Sequence[Question]) -> list[Task | QueryError]:
+        """Looks up whom they are for and what their rankings must keep to; the ids of all of them together."""
+        queries = [question.query for question in questions]
+        lists = ((query.history, query.excluded_item_ids, query.candidate_item_ids) for query in queries)
+        known = iter(self._catalogue.known(list(chain.from_iterable(lists))))
+        return [
+            self._start_one(question, history, excluded, candidates)
+            for question, history, excluded, candidates in zip(questions, known, known, known, strict=True)
+        ]
+
+    def _start_one(self, question: Question, history: Known, excluded: Known, candidates: Known) -> Task | QueryError:
         try:
-            subject = self._subjects.of(question.query)
+            subject = self._subjects.of(question.query, history)
         except QueryError as error:
             return error
         if isinstance(question.ask, Embed) and subject.path == RANKING_PATH_POPULAR:
             return NothingKnownError()
-        if isinstance(question.ask, Rank):
-            return self._start_ranking(question, question.ask, subject)
-        return Task(question, subject, list(subject.unknown_item_ids))
-
-    def _start_ranking(self, question: Question, rank: Rank, subject: Subject) -> Task:
-        """Looks up the ids that the ranking must keep to."""
-        excluded, unknown_excluded = self._catalogue.rows(question.query.excluded_item_ids)
-        candidates, unknown_candidates = self._catalogue.rows(question.query.candidate_item_ids)
-        kept_out = [excluded] if len(excluded) else []
-        if rank.exclude_history:
+        if not isinstance(question.ask, Rank):
+            return Task(question, subject, list(subject.unknown_item_ids))
+        kept_out = [excluded.rows] if len(excluded.rows) else []
+        if question.ask.exclude_history:
             kept_out.append(subject.history)
         if subject.item_row is not None:
             kept_out.append(np.array([subject.item_row]))
         return Task(
             question,
             subject,
-            unknown_item_ids=[*subject.unknown_item_ids, *unknown_excluded, *unknown_candidates],
-            restriction=Restriction(_joined(kept_out), self._catalogue.allowed(rank.filters)),
-            candidates=np.unique(candidates) if question.query.candidate_item_ids else None,
+            unknown_item_ids=[*subject.unknown_item_ids, *excluded.unknown, *candidates.unknown],
+            restriction=Restriction(_joined(kept_out), self._catalogue.allowed(question.ask.filters)),
+            candidates=np.unique(candidates.rows) if question.query.candidate_item_ids else None,
         )
 
     def _embed(self, tasks: Sequence[Task]) -> None:

@@ -84,7 +84,7 @@ def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue
             raise _unproven(servable, index, "vector")
         if not isinstance(ranking, Ranking) or not agree(ranking, golden, index, catalogue):
             raise _unproven(servable, index, "ranking")
-        rows, _ = catalogue.rows(ranking.item_ids)
+        rows = catalogue.rows(ranking.item_ids)
         found_again += len(np.intersect1d(rows, golden.rows[index]))
     if servable.manifest.HasField("index") and found_again < FOUND_AGAIN * golden.rows.size:
         raise ArtifactError(
@@ -113,7 +113,7 @@ def _same_scores(
     """Whether each item has the score of training, and each that was not found there the score of others, if given."""
     scores = golden.scores[index]
     trained = dict(zip(golden.rows[index].tolist(), scores.tolist(), strict=True))
-    rows, _ = catalogue.rows(ranking.item_ids)
+    rows = catalogue.rows(ranking.item_ids)
     return all(
         abs(expected - score) <= _score_tolerance(scores)
         for row, score in zip(rows.tolist(), ranking.scores.tolist(), strict=True)

@@ -1,6 +1,6 @@
 """Finds out what is known about the one a query is for, which decides the path that answers it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from bascule.v1.recommendation_service_pb2 import (
 )
 from bascule_server.catalogue import Catalogue
 from bascule_server.encoder import FeaturesEncoder
+from bascule_server.item_ids import Known
 from bascule_server.known_users import KnownUsers
 from bascule_server.query import FeatureValue, ItemNotFoundError, Query
 
@@ -39,7 +40,7 @@ class Subject(NamedTuple):
     features: Mapping[str, FeatureValue]
     item_row: int | None = None
     """The row of the item, where the query is one."""
-    unknown_item_ids: tuple[str, ...] = ()
+    unknown_item_ids: Sequence[str] = ()
     """Ids of the history that the catalogue does not have."""
 
 
@@ -54,8 +55,8 @@ class Subjects:
         self._users = users
         self._features = features
 
-    def of(self, query: Query) -> Subject:
-        """What is known about the one a query is for.
+    def of(self, query: Query, history: Known) -> Subject:
+        """What is known about the one a query is for, with what the catalogue has of its history.
 
         Raises:
             ItemNotFoundError: it is an item that the catalogue does not have.
@@ -67,18 +68,16 @@ class Subjects:
             if row is None:
                 raise ItemNotFoundError
             return Subject(RANKING_PATH_SIMILAR, _NO_ROWS, {}, item_row=row)
-        return self._user(query)
+        return self._user(query, history)
 
-    def _user(self, query: Query) -> Subject:
-        history, unknown = self._catalogue.rows(query.history)
+    def _user(self, query: Query, history: Known) -> Subject:
+        rows = history.rows
         features = query.features
         known = self._users.find(query.user_id) if query.user_id else None
         if known is not None:
-            history = history if query.history else known.history
+            rows = rows if query.history else known.history
             features = {**known.features, **features}
-        return Subject(
-            self._path(known is not None, history, features), history, features, unknown_item_ids=tuple(unknown)
-        )
+        return Subject(self._path(known is not None, rows, features), rows, features, unknown_item_ids=history.unknown)
 
     def _path(
         self, is_known: bool, history: NDArray[np.int64], features: Mapping[str, FeatureValue]

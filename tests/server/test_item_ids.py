@@ -85,9 +85,10 @@ def test_lookups_agree_with_a_list(known: list[str], others: list[str], random: 
     ids = ItemIds(known)
     asked = [*known, *others]
     random.shuffle(asked)  # type: ignore[attr-defined]
-    rows, unknown = ids.known(asked)
-    assert rows.tolist() == [known.index(each) for each in asked if each in known]
-    assert unknown == [each for each in asked if each not in known]
+    lists = [asked, [], known, asked[::-1]]
+    for part, (rows, unknown) in zip(lists, ids.known(lists), strict=True):
+        assert rows.tolist() == [known.index(each) for each in part if each in known]
+        assert list(unknown) == [each for each in part if each not in known]
     assert ids.rows(asked).tolist() == [known.index(each) if each in known else UNKNOWN for each in asked]
     assert ids.of(range(len(known))) == known
     (listed,) = ids.listed([np.arange(len(known))])
