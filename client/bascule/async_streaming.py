@@ -60,8 +60,8 @@ class _Conversation:
 
     def goes_on(self) -> bool:
         """Starts what can be started; whether anything goes on."""
-        if self._pulling is None and self._turn.has_room and not self._source.is_exhausted:
-            self._pulling = asyncio.create_task(self._source.pull(self._turn.queries_per_message))
+        if self._pulling is None and self._turn.window.has_room and not self._source.is_exhausted:
+            self._pulling = asyncio.create_task(self._source.pull(self._turn.window.queries_per_message))
         if self._receiving is None and self._waiting:
             self._receiving = asyncio.create_task(self._waiting[0].receive(self._timeout))
         return self._pulling is not None or self._receiving is not None
@@ -113,28 +113,22 @@ def _rpc_errors() -> Iterator[None]:
 
 
 class AsyncLane:
-    """A stream, opened by its first message, and another in its place where it breaks."""
+    """A stream, opened by its first message, and another in its place where it breaks.
+
+    Attributes:
+        window: what was sent and is not answered.
+    """
 
     def __init__(self, open_stream: OpenStream, window: MessageWindow, resumption: Resumption) -> None:
         self._open_stream = open_stream
-        self._window = window
+        self.window = window
         self._resumption = resumption
         self._stream: AsyncStream | None = None
         self._is_broken = False
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a further message may be sent."""
-        return self._window.has_room
-
-    @property
-    def queries_per_message(self) -> int:
-        """How many queries make a message."""
-        return self._window.queries_per_message
-
     def send(self, queries: Sequence[Query]) -> None:
         """Sends a message of these queries; of a stream that broke, with the next one."""
-        request = self._window.add(queries)
+        request = self.window.add(queries)
         if self._stream is None and not self._is_broken:
             self._stream = AsyncStream(self._open_stream)
         if self._stream is not None:
@@ -150,10 +144,10 @@ class AsyncLane:
             try:
                 if self._stream is None:
                     self._stream = AsyncStream(self._open_stream)
-                    for request in self._window.unanswered:
+                    for request in self.window.unanswered:
                         self._stream.send(request)
                     self._is_broken = False
-                results = self._window.answer(await self._stream.receive(timeout))
+                results = self.window.answer(await self._stream.receive(timeout))
             except BasculeError as error:
                 self.cancel()
                 self._is_broken = True

@@ -38,8 +38,8 @@ def recommend_stream(lanes: Sequence["Lane"], source: Source, timeout: float) ->
     try:
         while True:
             # Sends while there is room, and no answer that could be handed on at once.
-            while turn.has_room and not source.is_exhausted and not (waiting and waiting[0].has_answer()):
-                if queries := source.pull(turn.queries_per_message):
+            while turn.window.has_room and not source.is_exhausted and not (waiting and waiting[0].has_answer()):
+                if queries := source.pull(turn.window.queries_per_message):
                     turn.send(queries)
                     waiting.append(turn)
                     turn = next(turns)
@@ -58,27 +58,21 @@ def recommend_stream(lanes: Sequence["Lane"], source: Source, timeout: float) ->
 
 
 class Lane:
-    """A stream, opened by its first message, and another in its place where it breaks."""
+    """A stream, opened by its first message, and another in its place where it breaks.
+
+    Attributes:
+        window: what was sent and is not answered.
+    """
 
     def __init__(self, open_stream: OpenStream, window: MessageWindow, resumption: Resumption) -> None:
         self._open_stream = open_stream
-        self._window = window
+        self.window = window
         self._resumption = resumption
         self._stream: SyncStream | None = None
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a further message may be sent."""
-        return self._window.has_room
-
-    @property
-    def queries_per_message(self) -> int:
-        """How many queries make a message."""
-        return self._window.queries_per_message
-
     def send(self, queries: Sequence[Query]) -> None:
         """Sends a message of these queries."""
-        request = self._window.add(queries)
+        request = self.window.add(queries)
         if self._stream is None:
             self._stream = SyncStream(self._open_stream)
         self._stream.send(request)
@@ -97,9 +91,9 @@ class Lane:
             try:
                 if self._stream is None:
                     self._stream = SyncStream(self._open_stream)
-                    for request in self._window.unanswered:
+                    for request in self.window.unanswered:
                         self._stream.send(request)
-                results = self._window.answer(self._stream.receive(timeout))
+                results = self.window.answer(self._stream.receive(timeout))
             except BasculeError as error:
                 self.cancel()
                 time.sleep(self._resumption.delay_after(error))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule.v1.artifact_pb2 import ItemIndex
+from bascule.v1.artifact_pb2 import IndexDepth, ItemIndex
 from bascule_server.artifact import ArtifactError
 from bascule_server.coarse_quantizer import CoarseQuantizer
 from bascule_server.exact_retrieval import ExactRetriever
@@ -53,6 +53,11 @@ class Depth(NamedTuple):
         return math.ceil(self.overfetch * item_count / RESCORED_STEP) * RESCORED_STEP
 
 
+def depth_of(declared: IndexDepth) -> Depth:
+    """The depth that a manifest declares."""
+    return Depth(declared.item_count, declared.probes, declared.overfetch)
+
+
 class IndexedRetriever:
     """Searches an index; see ``Retriever``. Called by one thread at a time."""
 
@@ -61,7 +66,7 @@ class IndexedRetriever:
 
         Args:
             index: of all the vectors, by inner product.
-            depths: at least one, from the smallest to the largest item count.
+            depths: from the smallest to the largest item count; beyond them every item is scored.
             vectors: float32 [items, dimension], mapped or in memory.
         """
         self._index = index
@@ -210,7 +215,7 @@ def open_index(path: Path, declared: ItemIndex, vectors: NDArray[np.float32]) ->
     got = (index.nlist, index.ntotal, index.d)
     if got != (declared.lists, *vectors.shape):
         raise ArtifactError(f"{path}: got {got} lists, items and components; expected {declared.lists, *vectors.shape}")
-    depths = [Depth(depth.item_count, depth.probes, depth.overfetch) for depth in declared.depths]
+    depths = [depth_of(each) for each in declared.depths]
     if not depths or not all(_is_sound(depth, declared.lists) for depth in depths) or depths != sorted(depths):
         raise ArtifactError(
             f"{path}: got the depths {depths}; expected them in order, with 1 to {declared.lists} probes"

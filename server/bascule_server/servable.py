@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Manifest
 from bascule_server.artifact import ArtifactError, read_manifest, verify
@@ -14,6 +13,7 @@ from bascule_server.encoder import QueryEncoder, read_vocabularies
 from bascule_server.golden import VECTOR_TOLERANCE, GoldenQueries, read_golden
 from bascule_server.known_users import read_known_users
 from bascule_server.query import Embed, QueryVector, Question, Rank, Ranking
+from bascule_server.retrieval import Found
 from bascule_server.retrievers import open_retrievers
 from bascule_server.schema import schema_of
 from bascule_server.scorer import Scorer
@@ -74,7 +74,7 @@ def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue
     rank = Rank(item_count=golden.rows.shape[1], exclude_history=False)
     vectors = servable.scorer.answer([Question(query, Embed()) for query in queries])
     rankings = servable.scorer.answer([Question(query, rank) for query in queries])
-    agree = _agree_by_index if servable.manifest.HasField("index") else _agree
+    has_index = servable.manifest.HasField("index")
     found_again = 0
     for index, (vector, ranking) in enumerate(zip(vectors, rankings, strict=True)):
         tolerance = VECTOR_TOLERANCE * float(np.linalg.norm(golden.vectors[index]))
@@ -82,47 +82,39 @@ def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue
             vector.vector, golden.vectors[index], rtol=0, atol=tolerance
         ):
             raise _unproven(servable, index, "vector")
-        if not isinstance(ranking, Ranking) or not agree(ranking, golden, index, catalogue):
+        trained = Found(golden.rows[index], golden.scores[index])
+        found = Found(catalogue.rows(ranking.item_ids), ranking.scores) if isinstance(ranking, Ranking) else None
+        if found is None or not _agree(found, trained, may_miss=has_index):
             raise _unproven(servable, index, "ranking")
-        rows = catalogue.rows(ranking.item_ids)
-        found_again += len(np.intersect1d(rows, golden.rows[index]))
-    if servable.manifest.HasField("index") and found_again < FOUND_AGAIN * golden.rows.size:
+        found_again += len(np.intersect1d(found.rows, trained.rows))
+    if has_index and found_again < FOUND_AGAIN * golden.rows.size:
         raise ArtifactError(
             f"{servable.model}/{servable.version}: found {found_again:,} of the {golden.rows.size:,} items that"
             f" training found for the golden queries; expected {FOUND_AGAIN:.0%}: train again with this release"
         )
 
 
-def _agree(ranking: Ranking, golden: GoldenQueries, index: int, catalogue: Catalogue) -> bool:
-    scores = golden.scores[index]
-    if len(ranking.scores) != len(scores) or not np.allclose(
-        ranking.scores, scores, rtol=0, atol=_score_tolerance(scores)
-    ):
+def _agree(found: Found, trained: Found, *, may_miss: bool) -> bool:
+    """Whether each item has the score of training.
+
+    Args:
+        found: what is answered.
+        trained: what training found.
+        may_miss: whether others may stand in the place of items that are missing. If not, each place has its score of
+            training, and items that training did not find there score as the last that it did.
+    """
+    tolerance = VECTOR_TOLERANCE * max(1.0, float(np.abs(trained.scores).max()))
+    if len(found.scores) != len(trained.scores):
         return False
-    return _same_scores(ranking, golden, index, catalogue, of_others=float(scores[-1]))
-
-
-def _agree_by_index(ranking: Ranking, golden: GoldenQueries, index: int, catalogue: Catalogue) -> bool:
-    """Whether the items that were found in training too have the scores that they had."""
-    return len(ranking.scores) == len(golden.scores[index]) and _same_scores(ranking, golden, index, catalogue)
-
-
-def _same_scores(
-    ranking: Ranking, golden: GoldenQueries, index: int, catalogue: Catalogue, of_others: float | None = None
-) -> bool:
-    """Whether each item has the score of training, and each that was not found there the score of others, if given."""
-    scores = golden.scores[index]
-    trained = dict(zip(golden.rows[index].tolist(), scores.tolist(), strict=True))
-    rows = catalogue.rows(ranking.item_ids)
+    if not may_miss and not np.allclose(found.scores, trained.scores, rtol=0, atol=tolerance):
+        return False
+    of_others = None if may_miss else float(trained.scores[-1])
+    expected = dict(zip(trained.rows.tolist(), trained.scores.tolist(), strict=True))
     return all(
-        abs(expected - score) <= _score_tolerance(scores)
-        for row, score in zip(rows.tolist(), ranking.scores.tolist(), strict=True)
-        if (expected := trained.get(row, of_others)) is not None
+        abs(wanted - score) <= tolerance
+        for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+        if (wanted := expected.get(row, of_others)) is not None
     )
-
-
-def _score_tolerance(scores: NDArray[np.float32]) -> float:
-    return VECTOR_TOLERANCE * max(1.0, float(np.abs(scores).max()))
 
 
 def _unproven(servable: ServableVersion, index: int, what: str) -> ArtifactError:

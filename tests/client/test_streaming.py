@@ -85,10 +85,8 @@ def first_items(results: Any) -> list[str]:
     return [result.item_ids[0] for result in results]
 
 
-@pytest.mark.parametrize(("per_message", "window"), [(1, 1), (4, 1), (1, 4), (5, 3)])
-def test_a_stream_without_end_is_read_no_further_ahead_than_its_window(
-    client: Any, per_message: int, window: int
-) -> None:
+def furthest_ahead(client: Any, per_message: int, window: int) -> int:
+    """How many queries of a stream without end are pulled and not yielded at the most, over 60 results."""
     pulled, yielded, furthest = 0, 0, 0
 
     def source() -> Iterator[str]:
@@ -102,7 +100,14 @@ def test_a_stream_without_end_is_read_no_further_ahead_than_its_window(
     for _ in islice(results, 60):
         yielded += 1
     results.close()
-    assert furthest <= per_message * (window + 1)
+    return furthest
+
+
+@pytest.mark.parametrize(("per_message", "window"), [(1, 1), (4, 1), (1, 4), (5, 3)])
+def test_a_stream_without_end_is_read_no_further_ahead_than_its_window(
+    client: Any, per_message: int, window: int
+) -> None:
+    assert furthest_ahead(client, per_message, window) <= per_message * (window + 1)
 
 
 def test_a_stream_that_breaks_is_resumed_and_only_what_is_unanswered_is_sent_again(
@@ -310,18 +315,5 @@ def test_no_more_connections_have_a_stream_than_there_are_messages(connect: Any,
 
 
 def test_a_window_is_that_of_each_connection(connect: Any, run_servicer: RunServicer) -> None:
-    pulled, yielded, furthest = 0, 0, 0
-
-    def source() -> Iterator[str]:
-        nonlocal pulled, furthest
-        while True:
-            pulled += 1
-            furthest = max(furthest, pulled - yielded)
-            yield str(pulled)
-
     with run_servicer(ScriptedStreams([])) as address, connect(address, timeout=20.0, connections=3) as client:
-        results = client.stream(source(), queries_per_message=2, window=2)
-        for _ in islice(results, 60):
-            yielded += 1
-        results.close()
-    assert furthest <= 2 * (3 * 2 + 1)
+        assert furthest_ahead(client, per_message=2, window=2) <= 2 * (3 * 2 + 1)

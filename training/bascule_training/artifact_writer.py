@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import faiss
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -62,7 +61,7 @@ def write_files(folder: Path, contents: Contents) -> ItemIndex | None:
     _write_towers(folder, contents)
     built = _built_index(contents, vectors)
     if built is not None:
-        faiss.write_index(built.index, str(folder / artifact.INDEX))
+        built.write(folder / artifact.INDEX)
     retriever = ExactRetriever(vectors) if built is None else built.retriever
     write_golden(folder / artifact.GOLDEN, golden_queries(contents, retriever))
     return None if built is None else built.declared

@@ -5,17 +5,20 @@ through that find the declared share of the best ones, on average over the queri
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import IndexDepth, ItemIndex
 from bascule_server.exact_retrieval import ExactRetriever
-from bascule_server.indexed_retrieval import MAX_QUERIES, Depth, IndexedRetriever
+from bascule_server.indexed_retrieval import MAX_QUERIES, Depth, IndexedRetriever, depth_of
 from bascule_server.retrieval import UNRESTRICTED, Found, Retriever
+
+if TYPE_CHECKING:
+    import faiss
 
 ITEM_COUNTS = (30, 100, 300, 1_000)
 """How many items may be wanted, excluded ones counted with them."""
@@ -40,6 +43,12 @@ class Built:
     declared: ItemIndex
     retriever: Retriever
 
+    def write(self, path: Path) -> None:
+        """Writes the index."""
+        import faiss
+
+        faiss.write_index(self.index, str(path))
+
 
 def build_index(vectors: NDArray[np.float32], queries: NDArray[np.float32], recall: float) -> Built | None:
     """The index of all items, or None where nothing but scoring nearly every item reaches the recall.
@@ -53,25 +62,23 @@ def build_index(vectors: NDArray[np.float32], queries: NDArray[np.float32], reca
     index = _filled(vectors)
     item_counts = [count for count in ITEM_COUNTS if count <= len(vectors)]
     best = ExactRetriever(vectors).search(queries, [item_counts[-1]] * len(queries), [UNRESTRICTED] * len(queries))
-    trial = _Trial(index, vectors, queries, best)
-    depths = []
+    # For trials, which say themselves how deep they go.
+    trial = _Trial(index.nlist, IndexedRetriever(index, [], vectors), queries, best)
+    declared: list[IndexDepth] = []
     for item_count in item_counts:
         depth = trial.cheapest(item_count, recall)
         if depth is None:
             break
-        depths.append(depth)
-    if not depths:
+        declared.append(depth)
+    if not declared:
         return None
-    declared = [
-        IndexDepth(
-            item_count=depth.item_count, probes=depth.probes, overfetch=depth.overfetch, recall=trial.recall(depth)
-        )
-        for depth in depths
-    ]
+    depths = [depth_of(each) for each in declared]
     return Built(index, ItemIndex(lists=index.nlist, depths=declared), IndexedRetriever(index, depths, vectors))
 
 
 def _filled(vectors: NDArray[np.float32]) -> "faiss.IndexIVF":
+    import faiss
+
     item_count, dimension = vectors.shape
     lists = 2 ** round(math.log2(2 * math.sqrt(item_count)))
     index = faiss.IndexIVFScalarQuantizer(
@@ -92,40 +99,36 @@ def _filled(vectors: NDArray[np.float32]) -> "faiss.IndexIVF":
 class _Trial:
     """What depths are tried on."""
 
-    index: "faiss.IndexIVF"
-    vectors: NDArray[np.float32]
+    lists: int
+    retriever: IndexedRetriever
     queries: NDArray[np.float32]
     best: list[Found]
     """What scoring every item finds for each query."""
 
-    def cheapest(self, item_count: int, recall: float) -> Depth | None:
+    def cheapest(self, item_count: int, recall: float) -> IndexDepth | None:
         """The depth with the least overfetch, and then with the fewest probes, that reaches the recall."""
-        for most in self._deepest(item_count):
-            if self.recall(most) < recall:
+        for overfetch in OVERFETCHES:
+            depth = Depth(item_count, max(1, int(self.lists * MOST_PROBES)), overfetch)
+            reached = self._recall(depth)
+            if reached < recall:
                 continue
-            too_few, enough = 0, most.probes
-            while enough - too_few > 1:
-                probes = (too_few + enough) // 2
-                if self.recall(most._replace(probes=probes)) < recall:
-                    too_few = probes
+            too_few = 0
+            while depth.probes - too_few > 1:
+                fewer = depth._replace(probes=(too_few + depth.probes) // 2)
+                if (found := self._recall(fewer)) < recall:
+                    too_few = fewer.probes
                 else:
-                    enough = probes
-            return most._replace(probes=enough)
+                    depth, reached = fewer, found
+            return IndexDepth(item_count=item_count, probes=depth.probes, overfetch=overfetch, recall=reached)
         return None
 
-    def recall(self, depth: Depth) -> float:
+    def _recall(self, depth: Depth) -> float:
         """The mean over the queries of the share of their best items that is found."""
-        retriever = IndexedRetriever(self.index, [depth], self.vectors)
         found: list[Found] = []
         for start in range(0, len(self.queries), MAX_QUERIES):
-            found += retriever.search_at(depth, self.queries[start : start + MAX_QUERIES])
+            found += self.retriever.search_at(depth, self.queries[start : start + MAX_QUERIES])
         shares = [
             len(np.intersect1d(each.rows, best.rows[: depth.item_count])) / depth.item_count
             for each, best in zip(found, self.best, strict=True)
         ]
         return float(np.mean(shares))
-
-    def _deepest(self, item_count: int) -> Iterator[Depth]:
-        probes = max(1, int(self.index.nlist * MOST_PROBES))
-        for overfetch in OVERFETCHES:
-            yield Depth(item_count, probes, overfetch)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import polars as pl
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bascule.v1.artifact_pb2 import Manifest, TrainingData
+from bascule.v1.artifact_pb2 import ItemIndex, Manifest, TrainingData
 from bascule_server import artifact
 from bascule_server.servable import ServableVersion, load_servable
 from bascule_training.artifact_writer import Contents, write_files
@@ -77,9 +77,7 @@ def train(
             prepared.validation.subjects(0),
         )
         index = write_files(folder, contents)
-        manifest = _manifest(config, prepared, fitted.model, folder)
-        if index is not None:
-            manifest.index.CopyFrom(index)
+        manifest = _manifest(config, prepared, fitted.model, folder, index)
         write_manifest(folder, manifest)
         observe(Stage("evaluating the artifact"))
         servable = load_servable(folder)
@@ -134,7 +132,9 @@ def _report(
     )
 
 
-def _manifest(config: TrainingConfig, prepared: Prepared, model: TwoTowers, folder: Path) -> Manifest:
+def _manifest(
+    config: TrainingConfig, prepared: Prepared, model: TwoTowers, folder: Path, index: ItemIndex | None
+) -> Manifest:
     created = Timestamp()
     created.GetCurrentTime()
     return Manifest(
@@ -149,6 +149,7 @@ def _manifest(config: TrainingConfig, prepared: Prepared, model: TwoTowers, fold
         attributes=prepared.attributes,
         dimension=model.item_vectors().shape[1],
         item_count=len(prepared.dataset.items),
+        index=index,
     )
 
 
