@@ -23,8 +23,8 @@ from figures import Figure, write_figures
 from rich.console import Console
 from rich.table import Table
 
-from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.retrieval import Restriction
+from bascule_server.retrievers import exact_retrievers
 
 CATALOGUES = (20_000, 200_000)
 COUNTS = (20, 100)
@@ -57,7 +57,7 @@ def measured(items: int, count: int, rounds: int) -> Measured:
     queries = queries_near(vectors, QUERIES)
     random = np.random.default_rng(1)
     restrictions = [Restriction(random.integers(0, items, EXCLUDED)) for _ in range(QUERIES)]
-    retriever, out = ExactRetriever(vectors), np.empty((QUERIES, items), np.float32)
+    retriever, out = exact_retrievers(vectors).ranking, np.empty((QUERIES, items), np.float32)
     counts = [count] * QUERIES
     pairs = [
         (

@@ -38,7 +38,7 @@ class CoarseQuantizer:
             compared = rough.reshape(len(rough), GROUP, -1).max(axis=1)
         place = compared.shape[1] - probes
         last = np.partition(compared, place, axis=1)[:, place]
-        lowest = last - rounding_slack(queries, self._longest)
+        lowest = last - rounding_slack(lengths_of(queries), self._longest, queries.shape[1])
         query, row = np.divmod(np.flatnonzero(rough >= lowest[:, None]), rough.shape[1])
         scores = products(queries[query], self._centroids[row])
         ordered = in_order(Pairs(query, row), scores, len(queries), rough.shape[1].bit_length())

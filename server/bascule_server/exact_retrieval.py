@@ -1,58 +1,51 @@
-"""Finds the best items by scoring all of them: a product of the whole batch, then the best of each row in two levels.
+"""Finds the best items by scoring all of them: roughly first, by 8 bits a component, and a few again by their vectors.
 
-Items are parted into groups, and the first level looks at the best of each group alone. If k groups have an item that
-scores at least t, then so have k items; hence only items that score at least t can be among the k best, and they are in
-groups whose best does. The second level looks at the members of these few groups.
+What is lost to the 8 bits is bounded for each query. Where k items have a rough score of at least t, these score at
+least t less the bound; hence none of the k best has a rough score below t less twice the bound. Such a t is found in
+two levels. Items are parted into groups, and the first level looks at the best of each group alone: if k groups have an
+item that scores at least t, then so have k items. The second level looks at the members of the few groups whose best is
+good enough.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bascule_server.quantised_items import SIZES, QuantisedItems, QuantisedQueries, quantised_queries
 from bascule_server.retrieval import Found, Restriction, best, lengths_of, products, rounding_slack
 from bascule_server.scored_pairs import Pairs, best_of_each, excluded_pairs
 
-GROUP = 16
-"""Items in a group: the largest of 16 rows is found about as fast as these are read."""
-
-BLOCK_SCORES = 2**18
-"""Products at a time, 1 MiB, so that they are still in the cache when the groups' best are looked for."""
-
 MAX_QUERIES = 64
-"""Queries of one pass: with more of them the product gains nothing."""
+"""Whose candidates are scored together."""
 
-MAX_ONE_BY_ONE = 3
-"""Up to so many queries are searched one by one: to begin a product of matrices takes as long as three of a vector."""
+GROUP = 16
+"""Items in a group: the largest of 16 rows is found about as fast as these are read. Divides ``WIDTH_STEP``."""
 
-MAX_SCORES = 2**24
-"""Rough scores held at a time, 64 MiB, where the items alone are not more."""
+FEWEST_TOGETHER = 4
+"""Fewer queries are searched one after another."""
 
 MAX_GROUPS = 2_048
 """Best of groups that are compared to find the k-th; where there are more, some groups are taken together."""
 
-MAX_CANDIDATES = 2**20
-"""Above that, as where most scores are equal, queries are looked at one by one."""
+MAX_MEMBERS = 2**20
+MAX_CANDIDATES = 2**17
+"""Rough scores that are looked at, and items that are scored in full, in one pass. Where there would be more, as where
+most scores are about equal, queries are searched one by one, and every item is scored in full."""
 
-
-class _Wanted(NamedTuple):
-    """What is wanted of a pass."""
-
-    queries: NDArray[np.float32]
-    """float32 [queries, dimension]."""
-    counts: Sequence[int]
-    """From 1, for each query."""
-    restrictions: Sequence[Restriction]
-    slack: NDArray[np.float64]
-    """float64 [queries]: items whose rough score lies further below that of the last that is wanted are not."""
+_NOTHING = np.empty(0, np.int64)
 
 
 class ExactRetriever:
     """Scores every item; see ``Retriever``. Called by one thread at a time, since it keeps its memory."""
 
     def __init__(
-        self, vectors: NDArray[np.float32], lengths: NDArray[np.float64] | None = None, *, by_cosine: bool = False
+        self,
+        vectors: NDArray[np.float32],
+        lengths: NDArray[np.float64] | None = None,
+        *,
+        by_cosine: bool = False,
+        quantised: QuantisedItems | None = None,
     ) -> None:
         """Takes the items' vectors as they are, or each divided by its length.
 
@@ -60,19 +53,22 @@ class ExactRetriever:
             vectors: float32 [items, dimension], mapped or in memory.
             lengths: what ``lengths_of`` says of them, where it was asked already.
             by_cosine: whether to divide, when scores are made: vectors that are mapped stay so.
+            quantised: the same vectors; without them every item is scored in full, which takes several times as long.
         """
         self._vectors = vectors
-        self._transposed = vectors.T
         lengths = lengths_of(vectors) if lengths is None else lengths
+        self._longest = 1.0 if by_cosine else float(lengths.max())
+        self._width = -(-len(vectors) // GROUP) * GROUP
+        # Behind the last item scores stay minus infinity.
+        self._scores = np.empty(0, np.float32)
         self._lengths: NDArray[np.float32] | None = None
         if by_cosine:
             self._lengths = np.maximum(lengths, np.finfo(np.float32).tiny).astype(np.float32)
-        self._longest = 1.0 if by_cosine else float(lengths.max())
-        self._width = -(-len(vectors) // GROUP) * GROUP
-        self._queries_at_once = min(MAX_QUERIES, max(1, MAX_SCORES // self._width))
-        # Behind the last item the rough scores stay minus infinity.
-        self._rough = np.empty((0, self._width), np.float32)
-        self._best = np.empty((0, self._width // GROUP), np.float32)
+        self._quantised = quantised
+        if quantised is not None:
+            divisor = 1.0 if self._lengths is None else self._lengths
+            self._longest_quantised = float((quantised.lengths / divisor).max())
+            self._most_lost = float((quantised.errors / divisor).max())
 
     def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """See ``Retriever``."""
@@ -83,121 +79,154 @@ class ExactRetriever:
         self, queries: NDArray[np.float32], counts: Sequence[int], restrictions: Sequence[Restriction]
     ) -> list[Found]:
         """See ``Retriever``."""
-        slack = rounding_slack(queries, self._longest)
+        if self._quantised is None:
+            return [self._search_one(*each) for each in zip(queries, counts, restrictions, strict=True)]
         found: list[Found] = []
-        for start in range(0, len(queries), self._queries_at_once):
-            part = slice(start, start + self._queries_at_once)
-            found += self._search(_Wanted(queries[part], counts[part], restrictions[part], slack[part]))
+        for start in range(0, len(queries), MAX_QUERIES):
+            part = slice(start, start + MAX_QUERIES)
+            found += self._search(self._quantised, queries[part], counts[part], restrictions[part])
         return found
 
-    def _search(self, wanted: _Wanted) -> list[Found]:
-        if len(wanted.queries) <= MAX_ONE_BY_ONE:
-            return [self._search_one(wanted, index) for index in range(len(wanted.queries))]
-        rough, best_of_groups = self._memory(len(wanted.queries))
-        block = min(self._width, BLOCK_SCORES // len(rough) // GROUP * GROUP)
-        self._score(wanted, block, rough, best_of_groups)
-        # Rounded down, so that no item is lost to the rounding.
-        exact = _thresholds(best_of_groups, wanted.counts) - wanted.slack
-        lowest = np.nextafter(exact, -np.inf, dtype=np.float32, casting="same_kind")
-        hits = np.flatnonzero(best_of_groups >= lowest[:, None])
-        if len(hits) * GROUP <= MAX_CANDIDATES:
-            return self._ranked(wanted, self._candidates(rough, block, lowest, hits))
-        return [self._search_one(wanted, index) for index in range(len(rough))]
+    def _search(
+        self,
+        items: QuantisedItems,
+        queries: NDArray[np.float32],
+        counts: Sequence[int],
+        restrictions: Sequence[Restriction],
+    ) -> list[Found]:
+        quantised = quantised_queries(queries)
+        slack = self._slack(quantised)
+        candidates: list[Pairs] = []
+        alone: list[int] = []
+        for part in _passes(len(queries)):
+            rough = items.products(quantised.codes[part])
+            self._restrict(rough, restrictions[part])
+            pairs = _candidates(rough, counts[part], slack[part])
+            # The next products are written to the same place.
+            del rough
+            if pairs is None:
+                alone += range(part.start, part.stop)
+            else:
+                candidates.append(Pairs(pairs.query + part.start, pairs.row))
+        found = self._ranked(queries, candidates, counts)
+        for index in alone:
+            found[index] = self._search_one(queries[index], counts[index], restrictions[index])
+        return found
 
-    def _search_one(self, wanted: _Wanted, index: int) -> Found:
-        """The same for one query, of which there may be any number of candidates."""
-        query, count, restriction = wanted.queries[index], wanted.counts[index], wanted.restrictions[index]
-        rough = self._memory(1)[0][0]
-        scores = rough[: len(self._vectors)]
+    def _slack(self, quantised: QuantisedQueries) -> NDArray[np.float64]:
+        """float64 [queries]: items whose rough score lies further below that of the last that is wanted are not.
+
+        Of a query q = q' + e and an item v = v' + r, where q' and v' are what is left after quantisation, rough scores
+        are q'v', and qv - q'v' = ev' + qr, of which the size is at most |e||v'| + |q||r|. Twice that, and what is
+        rounded.
+        """
+        lost = quantised.errors * self._longest_quantised + quantised.lengths * self._most_lost
+        rounded = rounding_slack(quantised.lengths, self._longest, self._vectors.shape[1])
+        slack: NDArray[np.float64] = (2 * lost + rounded) / quantised.steps
+        return slack
+
+    def _restrict(self, rough: NDArray[np.float32], restrictions: Sequence[Restriction]) -> None:
+        """Makes scores of products [queries, width]: minus infinity where nothing may be found."""
+        item_count = len(self._vectors)
+        rough[:, item_count:] = -np.inf
+        if self._lengths is not None:
+            rough[:, :item_count] /= self._lengths
+        for query, restriction in enumerate(restrictions):
+            if restriction.allowed is not None:
+                np.copyto(rough[query, :item_count], -np.inf, where=~restriction.allowed)
+        excluded = excluded_pairs(restrictions)
+        rough.reshape(-1)[excluded.query * rough.shape[1] + excluded.row] = -np.inf
+
+    def _ranked(self, queries: NDArray[np.float32], candidates: Sequence[Pairs], counts: Sequence[int]) -> list[Found]:
+        """The best of the candidates, by their vectors in full."""
+        if len(queries) == 1 and candidates:
+            # To sort the items of one query alone takes a third of the time.
+            row = candidates[0].row
+            return [best(row, products(queries[0], self.vectors_of(row)), counts[0])]
+        query = np.concatenate([_NOTHING, *(pairs.query for pairs in candidates)])
+        row = np.concatenate([_NOTHING, *(pairs.row for pairs in candidates)])
+        scores = products(queries[query], self.vectors_of(row))
+        return best_of_each(Pairs(query, row), scores, counts, len(self._vectors).bit_length())
+
+    def _search_one(self, query: NDArray[np.float32], count: int, restriction: Restriction) -> Found:
+        """The same for one query, by the vectors in full, with any number of candidates."""
+        if not len(self._scores):
+            self._scores = np.full(self._width, -np.inf, np.float32)
+        scores = self._scores[: len(self._vectors)]
         np.dot(self._vectors, query, out=scores)
-        self._scale(scores, slice(None))
+        if self._lengths is not None:
+            scores /= self._lengths
         if restriction.allowed is not None:
             scores[~restriction.allowed] = -np.inf
         scores[restriction.excluded] = -np.inf
-        members = rough.reshape(GROUP, -1)
-        best_of_groups = members.max(axis=0)
-        lowest = np.float32(-np.inf)
-        if count <= len(best_of_groups):
-            place = len(best_of_groups) - count
-            exact = np.partition(best_of_groups, place)[place] - wanted.slack[index]
-            # Rounded down, so that no item is lost to the rounding.
-            lowest = np.nextafter(np.float32(exact), np.float32(-np.inf))
-        groups = np.flatnonzero(best_of_groups >= lowest)
-        rows = (groups + np.arange(0, len(rough), len(best_of_groups))[:, None]).ravel()
-        found = rough[rows]
-        rows = rows[(found >= lowest) & (found > -np.inf)]
+        rough = self._scores[None]
+        best_of_groups = _best_of_groups(rough)
+        (lowest,) = _lowest(best_of_groups, [count], rounding_slack(lengths_of(query[None]), self._longest, len(query)))
+        rows = _members(np.flatnonzero(best_of_groups[0] >= lowest), self._width).ravel()
+        rows = rows[self._scores[rows] >= lowest]
         return best(rows, products(query, self.vectors_of(rows)), count)
 
-    def _memory(self, query_count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """float32 [queries, width] and [queries, groups], kept from one search to the next: fresh memory costs more."""
-        if len(self._rough) < query_count:
-            self._rough = np.full((query_count, self._width), -np.inf, np.float32)
-            self._best = np.empty((query_count, self._width // GROUP), np.float32)
-        return self._rough[:query_count], self._best[:query_count]
 
-    def _score(
-        self, wanted: _Wanted, block: int, rough: NDArray[np.float32], best_of_groups: NDArray[np.float32]
-    ) -> None:
-        """Fills in the rough scores, minus infinity where nothing may be found, and the best of each group."""
-        excluded = excluded_pairs(wanted.restrictions)
-        if block < self._width:
-            order = np.argsort(excluded.row)
-            excluded = Pairs(excluded.query[order], excluded.row[order])
-        masked = [
-            (query, ~restriction.allowed)
-            for query, restriction in enumerate(wanted.restrictions)
-            if restriction.allowed is not None
-        ]
-        done = 0
-        for start in range(0, self._width, block):
-            end = min(start + block, self._width)
-            stop = min(end, len(self._vectors))
-            np.matmul(wanted.queries, self._transposed[:, start:stop], out=rough[:, start:stop])
-            self._scale(rough[:, start:stop], slice(start, stop))
-            for query, is_denied in masked:
-                np.copyto(rough[query, start:stop], -np.inf, where=is_denied[start:stop])
-            here = len(excluded.row) if stop == len(self._vectors) else int(np.searchsorted(excluded.row, stop))
-            rough[excluded.query[done:here], excluded.row[done:here]] = -np.inf
-            done = here
-            members = rough[:, start:end].reshape(len(rough), GROUP, -1)
-            members.max(axis=1, out=best_of_groups[:, start // GROUP : end // GROUP])
-
-    def _scale(self, products: NDArray[np.float32], rows: slice) -> None:
-        """Makes scores of products with the vectors in these rows."""
-        if self._lengths is not None:
-            products /= self._lengths[rows]
-
-    def _candidates(
-        self, rough: NDArray[np.float32], block: int, lowest: NDArray[np.float32], hits: NDArray[np.int64]
-    ) -> Pairs:
-        """The items of the groups that were hit whose rough score is not too low."""
-        query, group = np.divmod(hits, self._width // GROUP)
-        start = group * GROUP // block * block
-        # A group has every so many-th item of its block, so that the best of a block's groups are found row by row.
-        step = (np.minimum(start + block, self._width) - start) // GROUP
-        rows = (start + group - start // GROUP)[:, None] + step[:, None] * np.arange(GROUP)
-        scores = rough[query[:, None], rows]
-        is_candidate = (scores >= lowest[query][:, None]) & (scores > -np.inf)
-        return Pairs(np.repeat(query, is_candidate.sum(axis=1)), rows[is_candidate])
-
-    def _ranked(self, wanted: _Wanted, candidates: Pairs) -> list[Found]:
-        scores = products(wanted.queries[candidates.query], self.vectors_of(candidates.row))
-        return best_of_each(candidates, scores, wanted.counts, len(self._vectors).bit_length())
+def _passes(query_count: int) -> Iterator[slice]:
+    """Cuts queries into those that are multiplied together."""
+    start = 0
+    while start < query_count:
+        stop = min(start + SIZES[-1], query_count) if query_count - start >= FEWEST_TOGETHER else start + 1
+        yield slice(start, stop)
+        start = stop
 
 
-def _thresholds(best_of_groups: NDArray[np.float32], counts: Sequence[int]) -> NDArray[np.float32]:
-    """float32 [queries], what as many items score at least, by the best [queries, groups] of groups."""
+def _candidates(rough: NDArray[np.float32], counts: Sequence[int], slack: NDArray[np.float64]) -> Pairs | None:
+    """The items whose rough scores [queries, width] are not too low to be wanted; None where they are too many."""
+    width = rough.shape[1]
+    best_of_groups = _best_of_groups(rough)
+    lowest = _lowest(best_of_groups, counts, slack)
+    hits = np.flatnonzero(best_of_groups >= lowest[:, None])
+    if len(hits) * GROUP > MAX_MEMBERS:
+        return None
+    query = hits // best_of_groups.shape[1]
+    # Places in the scores of all queries, one behind the other.
+    places = _members(hits + query * (width - best_of_groups.shape[1]), width)
+    candidates = np.flatnonzero(rough.reshape(-1).take(places) >= lowest[query][:, None])
+    if len(candidates) > MAX_CANDIDATES:
+        return None
+    query = query[candidates // GROUP]
+    return Pairs(query, places.reshape(-1)[candidates] - query * width)
+
+
+def _best_of_groups(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [queries, groups], for scores [queries, width].
+
+    A group has every so many-th item, so that the best of all groups are found row by row.
+    """
+    best: NDArray[np.float32] = scores.reshape(len(scores), GROUP, -1).max(axis=1)
+    return best
+
+
+def _members(groups: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """int64 [groups, GROUP], the rows of the items in groups."""
+    rows: NDArray[np.int64] = groups[:, None] + np.arange(0, width, width // GROUP)
+    return rows
+
+
+def _lowest(
+    best_of_groups: NDArray[np.float32], counts: Sequence[int], slack: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """float32 [queries], the least that a wanted item scores, by the best [queries, groups] of groups."""
     compared = best_of_groups
     together = compared.shape[1] // MAX_GROUPS
     if together > 1 and max(counts) <= compared.shape[1] // together:
         # The groups left over would only make the threshold higher.
         kept = compared.shape[1] // together
         compared = compared[:, : together * kept].reshape(len(compared), together, kept).max(axis=1)
-    thresholds = np.full(len(compared), -np.inf, np.float32)
+    thresholds = np.full(len(compared), -np.inf)
     for count in set(counts):
         if count <= compared.shape[1]:
             place = compared.shape[1] - count
             of_queries = np.array(counts) == count
             part = compared if of_queries.all() else compared[of_queries]
             thresholds[of_queries] = np.partition(part, place, axis=1)[:, place]
-    return thresholds
+    # Rounded down, so that no item is lost to the rounding; but above that of what may not be found.
+    with np.errstate(over="ignore"):
+        lowest = np.nextafter((thresholds - slack).astype(np.float32), np.float32(-np.inf))
+    return np.maximum(lowest, np.finfo(np.float32).min)

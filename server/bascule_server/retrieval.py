@@ -104,15 +104,16 @@ def lengths_of(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return lengths
 
 
-def rounding_slack(queries: NDArray[np.float32], longest: float) -> NDArray[np.float64]:
+def rounding_slack(lengths: NDArray[np.float64], longest: float, dimension: int) -> NDArray[np.float64]:
     """float64 [queries], how much two scores of float32 can differ by rounding alone, and twice that.
 
     Args:
-        queries: float32 [queries, dimension].
+        lengths: float64 [queries], of the queries.
         longest: the length of the longest vector that they are multiplied with.
+        dimension: of all of these.
     """
     # Twice the bound on the difference of two float32 dot products of length d, 2 d u |q| |v| with u = 2^-24
     # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1), and the same for two roundings more, of
     # a division. The summand bounds what underflow takes away.
-    slack: NDArray[np.float64] = (queries.shape[1] + 2) * (2.0**-22 * lengths_of(queries) * longest + _UNDERFLOW)
+    slack: NDArray[np.float64] = (dimension + 2) * (2.0**-22 * lengths * longest + _UNDERFLOW)
     return slack

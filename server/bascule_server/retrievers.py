@@ -11,6 +11,7 @@ from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
 from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.indexed_retrieval import open_index
+from bascule_server.quantised_items import quantised_items
 from bascule_server.retrieval import Retriever, lengths_of
 
 _UNIT_TOLERANCE = 1e-5
@@ -44,10 +45,12 @@ def open_retrievers(folder: Path, manifest: Manifest) -> Retrievers:
 
 def _retrievers(vectors: NDArray[np.float32], ranking: Retriever | None) -> Retrievers:
     lengths = lengths_of(vectors)
-    ranking = ranking or ExactRetriever(vectors, lengths)
+    # A second copy of large catalogues would cost more memory than the few searches that go past the index are worth.
+    quantised = quantised_items(vectors) if ranking is None else None
+    ranking = ranking or ExactRetriever(vectors, lengths, quantised=quantised)
     if np.allclose(lengths, 1.0, rtol=0, atol=_UNIT_TOLERANCE):
         return Retrievers(ranking, ranking)
-    return Retrievers(ranking, ExactRetriever(vectors, lengths, by_cosine=True))
+    return Retrievers(ranking, ExactRetriever(vectors, lengths, by_cosine=True, quantised=quantised))
 
 
 def _read_vectors(path: Path, manifest: Manifest) -> NDArray[np.float32]:

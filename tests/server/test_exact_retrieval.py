@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bascule_server import exact_retrieval
 from bascule_server.exact_retrieval import ExactRetriever
+from bascule_server.quantised_items import quantised_items
 from bascule_server.retrieval import Found, Restriction, best, products
 
 NOTHING = np.empty(0, np.int64)
@@ -21,7 +22,7 @@ SQUARE = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], np.float32)
 
 
 def search(query: Sequence[float], count: int, restriction: Restriction = ALL) -> Found:
-    (found,) = ExactRetriever(SQUARE).search(np.array([query], np.float32), [count], [restriction])
+    (found,) = retriever_of(SQUARE).search(np.array([query], np.float32), [count], [restriction])
     return found
 
 
@@ -70,6 +71,10 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
+def retriever_of(vectors: NDArray[np.float32], *, by_cosine: bool = False) -> ExactRetriever:
+    return ExactRetriever(vectors, by_cosine=by_cosine, quantised=quantised_items(vectors))
+
+
 @pytest.fixture(params=["as it is", "in the small"])
 def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
     """Runs a test again with blocks, groups and passes so small that few items fill several of each."""
@@ -77,11 +82,11 @@ def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
         if request.param == "in the small":
             small = {
                 "GROUP": 2,
-                "BLOCK_SCORES": 16,
-                "MAX_QUERIES": 2,
+                "MAX_QUERIES": 3,
+                "FEWEST_TOGETHER": 2,
                 "MAX_GROUPS": 3,
+                "MAX_MEMBERS": 80,
                 "MAX_CANDIDATES": 40,
-                "MAX_ONE_BY_ONE": 0,
             }
             for name, value in small.items():
                 patch.setattr(exact_retrieval, name, value)
@@ -92,7 +97,7 @@ def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases())
 def test_the_retriever_finds_what_scoring_one_by_one_finds(case: Case) -> None:
-    found = ExactRetriever(case.vectors).search(case.queries, case.counts, case.restrictions)
+    found = retriever_of(case.vectors).search(case.queries, case.counts, case.restrictions)
     for index, (rows, scores) in enumerate(found):
         expected = brute_force(case.vectors, case.queries[index], case.counts[index], case.restrictions[index])
         assert (rows.tolist(), scores.tolist()) == expected
@@ -102,7 +107,7 @@ def test_the_retriever_finds_what_scoring_one_by_one_finds(case: Case) -> None:
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases())
 def test_a_query_finds_the_same_alone_and_in_any_batch(case: Case) -> None:
-    retriever = ExactRetriever(case.vectors)
+    retriever = retriever_of(case.vectors)
     together = retriever.search(case.queries, case.counts, case.restrictions)
     for index, (rows, scores) in enumerate(together):
         alone = retriever.search(
@@ -154,7 +159,7 @@ def test_where_nothing_may_be_found_nothing_is() -> None:
 def test_a_search_leaves_the_mask_and_the_vectors_as_they_were() -> None:
     vectors, allowed = SQUARE.copy(), np.array([True, False, True, True])
     vectors.flags.writeable = allowed.flags.writeable = False
-    ExactRetriever(vectors).search(SQUARE[:2], [1, 2], [Restriction(np.array([0]), allowed)] * 2)
+    retriever_of(vectors).search(SQUARE[:2], [1, 2], [Restriction(np.array([0]), allowed)] * 2)
     assert np.array_equal(vectors, SQUARE)
 
 
@@ -174,6 +179,6 @@ def test_best_takes_the_higher_score_and_of_equals_the_lower_row(count: int) -> 
 def test_many_items_are_measured_in_blocks() -> None:
     vectors = np.zeros((200_001, 1), np.float32)
     vectors[-1] = 3
-    (found,) = ExactRetriever(vectors).search(np.ones((1, 1), np.float32), [2], [ALL])
+    (found,) = retriever_of(vectors).search(np.ones((1, 1), np.float32), [2], [ALL])
     assert found.rows.tolist() == [200_000, 0]
     assert found.scores.tolist() == [3, 0]
