@@ -7,7 +7,7 @@ item that scores at least t, then so have k items. The second level looks at the
 good enough.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +34,12 @@ MAX_CANDIDATES = 2**17
 most scores are about equal, queries are searched one by one, and every item is scored in full."""
 
 _NOTHING = np.empty(0, np.int64)
+_LOWEST = np.finfo(np.float32).min
+"""Above the score of what may not be found."""
 
 
 class ExactRetriever:
-    """Scores every item; see ``Retriever``. Called by one thread at a time, since it keeps its memory."""
+    """Scores every item; see ``Retriever``. Called by one thread at a time, since products have one place."""
 
     def __init__(
         self,
@@ -59,8 +61,6 @@ class ExactRetriever:
         lengths = lengths_of(vectors) if lengths is None else lengths
         self._longest = 1.0 if by_cosine else float(lengths.max())
         self._width = -(-len(vectors) // GROUP) * GROUP
-        # Behind the last item scores stay minus infinity.
-        self._scores = np.empty(0, np.float32)
         self._lengths: NDArray[np.float32] | None = None
         if by_cosine:
             self._lengths = np.maximum(lengths, np.finfo(np.float32).tiny).astype(np.float32)
@@ -79,15 +79,16 @@ class ExactRetriever:
         self, queries: NDArray[np.float32], counts: Sequence[int], restrictions: Sequence[Restriction]
     ) -> list[Found]:
         """See ``Retriever``."""
-        if self._quantised is None:
-            return [self._search_one(*each) for each in zip(queries, counts, restrictions, strict=True)]
         found: list[Found] = []
-        for start in range(0, len(queries), MAX_QUERIES):
-            part = slice(start, start + MAX_QUERIES)
-            found += self._search(self._quantised, queries[part], counts[part], restrictions[part])
+        while (start := len(found)) < len(queries):
+            if self._quantised is None or len(queries) - start < FEWEST_TOGETHER:
+                found.append(self._search_one(queries[start], counts[start], restrictions[start]))
+            else:
+                part = slice(start, start + MAX_QUERIES)
+                found += self._search_together(self._quantised, queries[part], counts[part], restrictions[part])
         return found
 
-    def _search(
+    def _search_together(
         self,
         items: QuantisedItems,
         queries: NDArray[np.float32],
@@ -96,21 +97,22 @@ class ExactRetriever:
     ) -> list[Found]:
         quantised = quantised_queries(queries)
         slack = self._slack(quantised)
-        candidates: list[Pairs] = []
+        candidates = [Pairs(_NOTHING, _NOTHING)]
         alone: list[int] = []
-        for part in _passes(len(queries)):
+        for start in range(0, len(queries), SIZES[-1]):
+            part = slice(start, start + SIZES[-1])
             rough = items.products(quantised.codes[part])
             self._restrict(rough, restrictions[part])
             pairs = _candidates(rough, counts[part], slack[part])
+            if pairs is None:
+                alone += range(start, start + len(rough))
+            else:
+                candidates.append(Pairs(pairs.query + start, pairs.row))
             # The next products are written to the same place.
             del rough
-            if pairs is None:
-                alone += range(part.start, part.stop)
-            else:
-                candidates.append(Pairs(pairs.query + part.start, pairs.row))
         found = self._ranked(queries, candidates, counts)
         for index in alone:
-            found[index] = self._search_one(queries[index], counts[index], restrictions[index])
+            found[index] = self._search_in_full(queries[index], counts[index], restrictions[index])
         return found
 
     def _slack(self, quantised: QuantisedQueries) -> NDArray[np.float64]:
@@ -139,41 +141,48 @@ class ExactRetriever:
 
     def _ranked(self, queries: NDArray[np.float32], candidates: Sequence[Pairs], counts: Sequence[int]) -> list[Found]:
         """The best of the candidates, by their vectors in full."""
-        if len(queries) == 1 and candidates:
-            # To sort the items of one query alone takes a third of the time.
-            row = candidates[0].row
-            return [best(row, products(queries[0], self.vectors_of(row)), counts[0])]
-        query = np.concatenate([_NOTHING, *(pairs.query for pairs in candidates)])
-        row = np.concatenate([_NOTHING, *(pairs.row for pairs in candidates)])
+        query = np.concatenate([pairs.query for pairs in candidates])
+        row = np.concatenate([pairs.row for pairs in candidates])
         scores = products(queries[query], self.vectors_of(row))
         return best_of_each(Pairs(query, row), scores, counts, len(self._vectors).bit_length())
 
     def _search_one(self, query: NDArray[np.float32], count: int, restriction: Restriction) -> Found:
-        """The same for one query, by the vectors in full, with any number of candidates."""
-        if not len(self._scores):
-            self._scores = np.full(self._width, -np.inf, np.float32)
-        scores = self._scores[: len(self._vectors)]
-        np.dot(self._vectors, query, out=scores)
-        if self._lengths is not None:
-            scores /= self._lengths
-        if restriction.allowed is not None:
-            scores[~restriction.allowed] = -np.inf
-        scores[restriction.excluded] = -np.inf
-        rough = self._scores[None]
-        best_of_groups = _best_of_groups(rough)
-        (lowest,) = _lowest(best_of_groups, [count], rounding_slack(lengths_of(query[None]), self._longest, len(query)))
-        rows = _members(np.flatnonzero(best_of_groups[0] >= lowest), self._width).ravel()
-        rows = rows[self._scores[rows] >= lowest]
+        """The same for one query, which takes less when nothing has to be told apart by query."""
+        if self._quantised is not None:
+            quantised = quantised_queries(query[None])
+            (rough,), (slack,) = self._quantised.products(quantised.codes), self._slack(quantised).tolist()
+            rows = self._candidates_of_one(rough, count, restriction, slack)
+            if len(rows) <= MAX_CANDIDATES:
+                return best(rows, products(query, self.vectors_of(rows)), count)
+        return self._search_in_full(query, count, restriction)
+
+    def _search_in_full(self, query: NDArray[np.float32], count: int, restriction: Restriction) -> Found:
+        """The same by the vectors in full, with any number of candidates."""
+        scores = np.empty(self._width, np.float32)
+        np.dot(self._vectors, query, out=scores[: len(self._vectors)])
+        (slack,) = rounding_slack(lengths_of(query[None]), self._longest, len(query)).tolist()
+        rows = self._candidates_of_one(scores, count, restriction, slack)
         return best(rows, products(query, self.vectors_of(rows)), count)
 
-
-def _passes(query_count: int) -> Iterator[slice]:
-    """Cuts queries into those that are multiplied together."""
-    start = 0
-    while start < query_count:
-        stop = min(start + SIZES[-1], query_count) if query_count - start >= FEWEST_TOGETHER else start + 1
-        yield slice(start, stop)
-        start = stop
+    def _candidates_of_one(
+        self, scores: NDArray[np.float32], count: int, restriction: Restriction, slack: float
+    ) -> NDArray[np.int64]:
+        """int64 [candidates], see ``_candidates``, by products [width]."""
+        found = scores[: len(self._vectors)]
+        scores[len(found) :] = -np.inf
+        if self._lengths is not None:
+            found /= self._lengths
+        if restriction.allowed is not None:
+            found[~restriction.allowed] = -np.inf
+        found[restriction.excluded] = -np.inf
+        best_of_groups = scores.reshape(GROUP, -1).max(axis=0)
+        lowest = _LOWEST
+        if count <= len(best_of_groups):
+            place = len(best_of_groups) - count
+            threshold = float(np.partition(best_of_groups, place)[place]) - slack
+            lowest = np.nextafter(np.float32(max(threshold, float(_LOWEST))), _LOWEST)
+        rows = _members(np.flatnonzero(best_of_groups >= lowest), len(scores)).ravel()
+        return rows[scores[rows] >= lowest]
 
 
 def _candidates(rough: NDArray[np.float32], counts: Sequence[int], slack: NDArray[np.float64]) -> Pairs | None:
@@ -229,4 +238,4 @@ def _lowest(
     # Rounded down, so that no item is lost to the rounding; but above that of what may not be found.
     with np.errstate(over="ignore"):
         lowest = np.nextafter((thresholds - slack).astype(np.float32), np.float32(-np.inf))
-    return np.maximum(lowest, np.finfo(np.float32).min)
+    return np.maximum(lowest, _LOWEST)

@@ -53,12 +53,13 @@ class QuantisedQueries(NamedTuple):
 def quantised_queries(queries: NDArray[np.float32]) -> QuantisedQueries:
     """Quantises queries [queries, dimension] as ``fully_connected`` does, which finds nothing left to round."""
     wide = queries.astype(np.float64)
-    low, high = np.minimum(wide.min(axis=1), 0)[:, None], np.maximum(wide.max(axis=1), 0)[:, None]
+    low, high = wide.min(axis=1, initial=0)[:, None], wide.max(axis=1, initial=0)[:, None]
     steps = (high - low) / QUERY_STEPS
     steps[steps == 0] = 1
+    codes = np.floor(wide / steps + 0.5)
+    # Whatever was rounded, these two are as far apart as they have to be.
     lowest = np.floor(low / steps + 0.5)
-    codes = np.where(wide == high, lowest + QUERY_STEPS, np.floor(wide / steps + 0.5))
-    codes[(high == low)[:, 0]] = 0
+    np.copyto(codes, lowest + QUERY_STEPS, where=(wide == high) & (low < high))
     errors = wide - codes * steps
     # No square of a float32 overflows or vanishes in float64.
     lengths = np.sqrt(np.vecdot(errors, errors)), np.sqrt(np.vecdot(wide, wide))
@@ -72,7 +73,7 @@ class QuantisedItems:
         """Takes vectors, float32 [items, dimension]. Prefer ``quantised_items``, which checks what comes of it."""
         # What is too small for steps of float32 counts as lost.
         self._steps = np.maximum(np.abs(vectors).max(axis=1) / ITEM_STEPS, _SMALLEST_STEP)
-        self._codes = np.empty(vectors.shape, np.int8)
+        self._codes: NDArray[np.int8] = np.empty(vectors.shape, np.int8)
         self.lengths = np.empty(len(vectors), np.float64)
         """float64 [items], of the quantised vectors."""
         self.errors = np.empty(len(vectors), np.float64)
@@ -110,7 +111,8 @@ class QuantisedItems:
         """Whether products are those of whole numbers, on this machine and with this release of LiteRT."""
         random = np.random.default_rng(0)
         items = random.integers(0, len(self._codes), _CHECKED_ITEMS)
-        codes = random.integers(-QUERY_STEPS, 1, (SIZES[-1], self._codes.shape[1])).astype(np.float32)
+        codes = np.empty((SIZES[-1], self._codes.shape[-1]), np.float32)
+        codes[:] = random.integers(-QUERY_STEPS, 1, codes.shape)
         codes[:, 0], codes[:, -1] = 0, -QUERY_STEPS
         # Whole numbers of less than 53 bits, so that nothing is rounded.
         exact = codes.astype(np.float64) @ self._codes[items].T.astype(np.float64) * self._steps[items]
