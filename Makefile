@@ -114,10 +114,10 @@ $(PEERS)/installed: requirements-dev.txt
 
 $(TRITON)/installed:
 	$(PYTHON) -m venv $(TRITON)
-	$(TRITON)/bin/pip install --quiet nvidia-pytriton==0.7.0 'numpy<2'
+	$(TRITON)/bin/pip install --quiet nvidia-pytriton==0.7.0 'numpy<2' ai-edge-litert==2.3.0
 	touch $@
 
 $(MLSERVER)/installed:
 	$(PYTHON) -m venv $(MLSERVER)
-	$(MLSERVER)/bin/pip install --quiet mlserver==1.7.1
+	$(MLSERVER)/bin/pip install --quiet mlserver==1.7.1 ai-edge-litert==2.3.0
 	touch $@

@@ -1,15 +1,15 @@
 """How many users a second Bascule serves, and how fast, beside other servers that do the same job.
 
     apt-get install nghttp2-client g++ libgrpc++-dev protobuf-compiler protobuf-compiler-grpc
-    python3 -m venv .venv-triton && .venv-triton/bin/pip install nvidia-pytriton==0.7.0 'numpy<2'
-    python3 -m venv .venv-mlserver && .venv-mlserver/bin/pip install mlserver==1.7.1
+    python3 -m venv .venv-triton && .venv-triton/bin/pip install nvidia-pytriton==0.7.0 'numpy<2' ai-edge-litert==2.3.0
+    python3 -m venv .venv-mlserver && .venv-mlserver/bin/pip install mlserver==1.7.1 ai-edge-litert==2.3.0
     python benchmarks/serving.py
 
 The job: a history of 20 items -> the mean of its embeddings -> two dense layers -> the product with 20,000 item vectors
 of 64 components -> the ids and scores of the 20 best, exactly. The servers:
 
 * Bascule, in each configuration of serving_servers.py: ids are strings, requests are validated, calls are logged;
-* Triton: its C++ front end, and the fastest search that we could write for its Python backend, in NumPy; items are
+* Triton: its C++ front end, and our own exact search in its Python backend; items are
   numbers. Rows of several calls are computed together, at most 128, gathered for 1 ms at most;
 * Triton with the same model in two processes ("triton x2");
 * MLServer, with the same search; at most 64 calls together, gathered for 2 ms at most;

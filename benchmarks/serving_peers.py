@@ -14,11 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import serving_cpp
 from serving_child import environment, printed
 from serving_model import Generated
 from serving_protocols import Bascule, OpenInference
 from serving_servers import Running, Server, free_ports, started, wait_for_port, written_port
+
+from bascule_server.quantised_items import QuantisedItems
 
 TRITON = "triton"
 TRITON_TWICE = "triton x2"
@@ -27,9 +30,9 @@ MLSERVER = "mlserver"
 NO_WORK = "no work"
 """The C++ server."""
 PEERS = Path(__file__).parent / "peers"
-KERNEL = PEERS / "two_level.py"
-TRITON_PACKAGES = "nvidia-pytriton==0.7.0 'numpy<2'"
-MLSERVER_PACKAGES = "mlserver==1.7.1"
+KERNEL = PEERS / "our_search.py"
+TRITON_PACKAGES = "nvidia-pytriton==0.7.0 'numpy<2' ai-edge-litert==2.3.0"
+MLSERVER_PACKAGES = "mlserver==1.7.1 ai-edge-litert==2.3.0"
 
 
 def peers(model: Generated, triton_python: Path, mlserver_python: Path) -> dict[str, Server | str]:
@@ -40,6 +43,7 @@ def peers(model: Generated, triton_python: Path, mlserver_python: Path) -> dict[
         triton_python: the Python of an environment with Triton.
         mlserver_python: the Python of an environment with MLServer.
     """
+    _write_search(model)
     found: dict[str, Server | str] = {}
     triton = _triton_environment(triton_python)
     for name, instances in ((TRITON, 1), (TRITON_TWICE, 2)):
@@ -52,6 +56,13 @@ def peers(model: Generated, triton_python: Path, mlserver_python: Path) -> dict[
     )
     found[NO_WORK] = serving_cpp.missing() or Server(_no_work, Bascule(), computes=False)
     return found
+
+
+def _write_search(model: Generated) -> None:
+    """What ``peers/our_search.py`` reads beside the weights: the items in 8 bits, and what is lost to these."""
+    quantised = QuantisedItems(np.load(model.item_vectors))
+    (model.weights / "items.tflite").write_bytes(quantised.model)
+    np.save(model.weights / "lost.npy", [quantised.lengths.max(), quantised.errors.max()])
 
 
 def _hint(packages: str) -> str:

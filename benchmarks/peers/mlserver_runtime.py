@@ -6,7 +6,7 @@ from typing import Any
 from mlserver import MLModel  # type: ignore[import-not-found]  # in the peer's own environment
 from mlserver.codecs import NumpyCodec  # type: ignore[import-not-found]
 from mlserver.types import InferenceResponse  # type: ignore[import-not-found]
-from peers.two_level import Recommender
+from peers.our_search import Recommender
 
 
 class RecommenderRuntime(MLModel):  # type: ignore[misc]  # unknown to the type checker

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as triton  # type: ignore[import-not-found]  # Triton itself brings it
-from peers.two_level import Recommender
+from peers.our_search import Recommender
 
 
 class TritonPythonModel:

@@ -85,10 +85,11 @@ class QuantisedItems:
             self.lengths[part] = lengths_of(quantised)
             self.errors[part] = lengths_of(vectors[part] - quantised)
         behind = -len(vectors) % WIDTH_STEP
-        model = fully_connected(
+        self.model = fully_connected(
             np.pad(self._codes, ((0, behind), (0, 0))), np.pad(self._steps, (0, behind), constant_values=1)
         )
-        self._interpreters = {size: _interpreter(model, size) for size in SIZES}
+        """For LiteRT, see ``fully_connected``."""
+        self._interpreters = {size: _interpreter(self.model, size) for size in SIZES}
 
     def products(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [queries, width], in a place that the next call writes to: nothing may refer to it by then.
