@@ -94,7 +94,7 @@ class Recommender:
         return user, places.reshape(-1)[found] - user * width
 
     def _best(self, queries: Float32, user: Int64, row: Int64) -> tuple[Int32, Float32]:
-        scores = np.einsum("ij,ij->i", queries[user], self._vectors[row])
+        scores = np.einsum("ij,ij->i", queries.take(user, axis=0), self._vectors.take(row, axis=0))
         order = np.lexsort((row, -scores, user))
         starts = np.searchsorted(user[order], np.arange(len(queries)))
         chosen = order[starts[:, None] + np.arange(self._count)]

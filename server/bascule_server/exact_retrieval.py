@@ -72,7 +72,8 @@ class ExactRetriever:
 
     def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """See ``Retriever``."""
-        vectors: NDArray[np.float32] = self._vectors[rows]
+        # ``take`` needs half the time of an index.
+        vectors = self._vectors.take(rows, axis=0)
         return vectors if self._lengths is None else vectors / self._lengths[rows][:, None]
 
     def search(
@@ -143,7 +144,7 @@ class ExactRetriever:
         """The best of the candidates, by their vectors in full."""
         query = np.concatenate([pairs.query for pairs in candidates])
         row = np.concatenate([pairs.row for pairs in candidates])
-        scores = products(queries[query], self.vectors_of(row))
+        scores = products(queries.take(query, axis=0), self.vectors_of(row))
         return best_of_each(Pairs(query, row), scores, counts, len(self._vectors).bit_length())
 
     def _search_one(self, query: NDArray[np.float32], count: int, restriction: Restriction) -> Found:

@@ -1,7 +1,7 @@
 """The ids of a model's items: from an id to its row, from a row to its id, and from rows to what goes over the wire."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, pairwise, repeat
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -184,10 +184,7 @@ class _Dict:
 
     def rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
         """See ``ItemIds``."""
-        rows = list(map(self._rows.get, item_ids))
-        if None in rows:
-            rows = [UNKNOWN if row is None else row for row in rows]
-        return np.array(rows, np.int64)
+        return np.fromiter(map(self._rows.get, item_ids, repeat(UNKNOWN)), np.int64, len(item_ids))
 
 
 class _Text(NamedTuple):
