@@ -2,7 +2,7 @@
 
     python benchmarks/catalogues.py [--items 20000 100000 1000000 10000000] [--rounds 5]
 
-The model and the job are those of serving.py; from 50,000 items on its artifact has an index. Users a second are those
+The model and the job are those of serving.py; from 200,000 items on its artifact has an index. Users a second are those
 of one worker, 64 users a call, from h2load with 8 connections of 8 calls under way each. A server starts from files
 that are in the system's cache. Memory counts shared pages once (PSS): what three workers have and two have not. The
 catalogues take turns, and the table shows medians over the rounds. To write the model of ten million items takes a

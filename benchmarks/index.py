@@ -31,9 +31,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bascule.v1.artifact_pb2 import ItemIndex
-from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.indexed_retrieval import open_index
 from bascule_server.retrieval import UNRESTRICTED, Retriever
+from bascule_server.retrievers import exact_retrievers
 from bascule_training.item_index import build_index
 
 COUNT = 100
@@ -78,7 +78,7 @@ def measured(items: int, rounds: int, table: Table) -> list[Figure]:
     vectors = clustered_items(items)
     queries = queries_near(vectors, QUERIES)
     path, declared = kept_index(vectors)
-    exact = ExactRetriever(vectors)
+    exact = exact_retrievers(vectors).ranking
     best = found_by(exact)(queries)
     direct = faiss.read_index(str(path))
     tried = [

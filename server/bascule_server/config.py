@@ -19,6 +19,7 @@ Count: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
 Bytes: TypeAlias = Annotated[int, Field(ge=1_024, le=1 << 30)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]
 """Above 0, at most a day."""
+PemFile: TypeAlias = Annotated[Path, Field(strict=False)]
 
 
 class ConfigError(Exception):
@@ -32,6 +33,9 @@ class ServerConfig(BaseModel):
 
     listen: str = "127.0.0.1:50051"
     """Address and port. Port 0: any free one."""
+    certificate: PemFile | None = None
+    private_key: PemFile | None = None
+    """PEM files: the server's certificate with those that vouch for it, and its key. With both, calls come over TLS."""
     allow_insecure: bool = False
     """Whether to listen beyond this machine, where anybody can read along and call."""
     metrics_listen: str | None = None
@@ -102,13 +106,20 @@ class ServerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _is_open_only_by_intent(self) -> Self:
-        for field in ("listen", "metrics_listen"):
-            address = getattr(self, field)
+        plain = {"listen": None if self.certificate else self.listen, "metrics_listen": self.metrics_listen}
+        for field, address in plain.items():
             if address and not self.allow_insecure and not _is_loopback(host_and_port(address)[0]):
                 raise ValueError(
                     f"{field}: got {address}, which other machines can reach without encryption; expected a loopback "
                     "address such as 127.0.0.1:50051, or allow_insecure = true"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _has_both_halves_of_a_pair(self) -> Self:
+        for missing, other in (("certificate", "private_key"), ("private_key", "certificate")):
+            if getattr(self, missing) is None and getattr(self, other) is not None:
+                raise ValueError(f"{missing}: got none; expected a PEM file beside {other}, or neither")
         return self
 
     @model_validator(mode="after")

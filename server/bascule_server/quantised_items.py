@@ -28,6 +28,8 @@ QUERY_STEPS = 255
 ITEM_STEPS = 127
 """To each side of 0."""
 
+LARGEST_COMPONENT = 2.0**80
+"""Of an item: with larger ones, products might not be finite."""
 _SMALLEST_STEP = np.float32(2.0**-100)
 _ITEMS_AT_ONCE = 100_000
 
@@ -70,7 +72,7 @@ class QuantisedItems:
     """Multiplies quantised queries with all items. Called by one thread at a time."""
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
-        """Takes vectors, float32 [items, dimension]. Prefer ``quantised_items``, which checks what comes of it."""
+        """Takes vectors, float32 [items, dimension], at least one. Prefer ``quantised_items``, which checks them."""
         # What is too small for steps of float32 counts as lost.
         self._steps = np.maximum(np.abs(vectors).max(axis=1) / ITEM_STEPS, _SMALLEST_STEP)
         self._codes: NDArray[np.int8] = np.empty(vectors.shape, np.int8)
@@ -125,7 +127,9 @@ class QuantisedItems:
 
 
 def quantised_items(vectors: NDArray[np.float32]) -> QuantisedItems | None:
-    """Quantises vectors, float32 [items, dimension]; None where LiteRT does not multiply them as it should."""
+    """Quantises vectors, float32 [items, dimension]; None where they are too large or it cannot be trusted."""
+    if not np.abs(vectors).max() <= LARGEST_COMPONENT:
+        return None
     quantised = QuantisedItems(vectors)
     if quantised.computes_as_promised():
         return quantised

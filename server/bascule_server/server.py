@@ -28,6 +28,7 @@ from bascule_server.admission import Admission
 from bascule_server.batcher import Batcher
 from bascule_server.channel_options import channel_options
 from bascule_server.config import ServerConfig, host_and_port
+from bascule_server.credentials import server_credentials
 from bascule_server.draining import Draining
 from bascule_server.footprint import give_back
 from bascule_server.health import Health
@@ -119,12 +120,13 @@ class Server:
         """Takes the port, for this server alone, and returns it.
 
         Raises:
+            ConfigError: there are credentials for TLS that cannot be used.
             ListenError: it cannot be had.
         """
         try:
             if self._config.workers == 1:
                 bound_alone(self._config).close()
-            return self._transport.listen(self._config.listen, None)
+            return self._transport.listen(self._config.listen, server_credentials(self._config))
         except (OSError, RuntimeError) as error:
             raise _cannot_listen("listen", self._config.listen, error) from error
 
@@ -203,15 +205,17 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
 
     Raises:
         ArtifactError: there is no model, or one of them cannot be loaded.
+        ConfigError: there are credentials for TLS that cannot be used.
         ListenError: the port cannot be had.
         WorkerError: a worker could not start.
     """
     config = with_working_transport(config)
+    # What is wrong with files is said once, and not by a worker.
+    server_credentials(config)
     if config.workers == 1:
         with asyncio.Runner(loop_factory=event_loop(config)) as runner:
             runner.run(serve(config, models_root, on_listening))
         return
-    # So that what is wrong with the folder is said once, and not by a worker.
     newest_versions(models_root)
     try:
         port = bound(config)

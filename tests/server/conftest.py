@@ -147,15 +147,19 @@ def free_port() -> int:
 
 @pytest.fixture
 def run_server(serve_in_process: Any) -> RunServer:
-    """Runs a server with the model ``counting``, version 3; keywords are fields of the configuration."""
+    """Runs a server with the model ``counting``, version 3; other keywords are fields of the configuration."""
 
     @asynccontextmanager
-    async def run(load: Callable[[Path], Any] | None = None, **fields: Any) -> AsyncIterator[Running]:
+    async def run(
+        load: Callable[[Path], Any] | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        **fields: Any,
+    ) -> AsyncIterator[Running]:
         scorer = CountingScorer()
         models = Models([Path("counting/3")], load or (lambda _: ServableVersion(MANIFEST, scorer)))  # type: ignore[arg-type]
         async with (
             serve_in_process(models, **fields) as served,
-            grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel,
+            _channel(served.port, credentials) as channel,
         ):
             stubs = RecommendationServiceStub(channel), ModelServiceStub(channel), HealthStub(channel)
             running = Running(served.server, served.port, served.loop, served.working, channel, scorer, *stubs)
@@ -168,6 +172,12 @@ def run_server(serve_in_process: Any) -> RunServer:
                 scorer.may_answer.set()
 
     return run
+
+
+def _channel(port: int, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    if credentials is None:
+        return grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+    return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials)
 
 
 async def _until_serving(models: Models) -> None:

@@ -77,7 +77,7 @@ def retriever_of(vectors: NDArray[np.float32], *, by_cosine: bool = False) -> Ex
 
 @pytest.fixture(params=["as it is", "in the small"])
 def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Runs a test again with blocks, groups and passes so small that few items fill several of each."""
+    """Runs a test again with groups and passes so small that few items fill several of each."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "in the small":
             small = {
@@ -115,6 +115,18 @@ def test_a_query_finds_the_same_alone_and_in_any_batch(case: Case) -> None:
         )
         assert np.array_equal(alone[0].rows, rows)
         assert np.array_equal(alone[0].scores, scores)
+
+
+@pytest.mark.usefixtures("sizes")
+@pytest.mark.parametrize("by_cosine", [False, True])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=cases())
+def test_rough_scores_change_nothing(case: Case, by_cosine: bool) -> None:
+    roughly = retriever_of(case.vectors, by_cosine=by_cosine)
+    in_full = ExactRetriever(case.vectors, by_cosine=by_cosine)
+    asked = case.queries, case.counts, case.restrictions
+    for found, expected in zip(roughly.search(*asked), in_full.search(*asked), strict=True):
+        assert (found.rows.tolist(), found.scores.tolist()) == (expected.rows.tolist(), expected.scores.tolist())
 
 
 @settings(deadline=None)
@@ -176,7 +188,7 @@ def test_best_takes_the_higher_score_and_of_equals_the_lower_row(count: int) -> 
     assert scores.tolist() == [2, 1, 1][:count]
 
 
-def test_many_items_are_measured_in_blocks() -> None:
+def test_many_items_are_quantised_in_parts() -> None:
     vectors = np.zeros((200_001, 1), np.float32)
     vectors[-1] = 3
     (found,) = retriever_of(vectors).search(np.ones((1, 1), np.float32), [2], [ALL])

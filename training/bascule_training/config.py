@@ -250,8 +250,8 @@ class FitConfig(Section):
 class IndexConfig(Section):
     """When the artifact gets an index, so that not every item is scored, and how good that has to be."""
 
-    min_items: int = Field(default=50_000, ge=100)
-    """Smaller catalogues have none: to score 50,000 items takes about twice as long as all else that a user takes."""
+    min_items: int = Field(default=200_000, ge=100)
+    """Smaller catalogues have none: to score 200,000 items takes about twice as long as all else that a call takes."""
     recall: float = Field(default=0.98, gt=0, lt=1)
     """The share of the best items that is found."""
 

@@ -1,18 +1,18 @@
 """``bascule health``."""
 
+from pathlib import Path
+
 import click
 
-from bascule.cli.options import server_option
+from bascule.cli.options import connection_options, open_client
 
 
 @click.command()
-@server_option
+@connection_options
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True, help="Seconds.")
-def health(server: str, timeout: float) -> None:
+def health(server: str, ca: Path | None, timeout: float) -> None:
     """Ask whether a server is ready. The exit status is 0 if it is, and 1 if not."""
-    from bascule.client import Client
-
-    with Client(server) as client:
+    with open_client(server, ca) as client:
         is_serving = client.is_serving(timeout=timeout)
     click.echo("SERVING" if is_serving else "NOT_SERVING")
     raise click.exceptions.Exit(0 if is_serving else 1)

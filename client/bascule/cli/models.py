@@ -1,25 +1,24 @@
 """``bascule models``."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
-from bascule.cli.options import server_option
+from bascule.cli.options import connection_options, open_client
 
 HEADLINES = ("ndcg@10", "recall@10")
 """The metrics shown; an artifact's own page, ``bascule inspect``, has the others."""
 
 
 @click.command()
-@server_option
-def models(server: str) -> None:
+@connection_options
+def models(server: str, ca: Path | None) -> None:
     """List the models that a server has."""
     from rich.console import Console
     from rich.table import Table
 
-    from bascule.client import Client
-
-    with Client(server) as client:
+    with open_client(server, ca) as client:
         known = client.models()
     table = Table(box=None, pad_edge=False)
     for heading, side in (("model", "left"), ("version", "right"), ("state", "left"), ("items", "right")):

@@ -1,11 +1,12 @@
 """``bascule recommend``."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bascule.cli.options import count_option, model_option, server_option
+from bascule.cli.options import connection_options, count_option, model_option, open_client
 
 if TYPE_CHECKING:
     from bascule.query import FeatureValue
@@ -20,19 +21,25 @@ if TYPE_CHECKING:
 @click.option("--attributes", default="", metavar="NAME,NAME,...", help="Show these attributes of the items.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @model_option
-@server_option
+@connection_options
 def recommend(
-    user: str, history: str, item: str | None, count: int, attributes: str, as_json: bool, model: str, server: str
+    user: str,
+    history: str,
+    item: str | None,
+    count: int,
+    attributes: str,
+    as_json: bool,
+    model: str,
+    server: str,
+    ca: Path | None,
 ) -> None:
     """Recommend items to a user, after a history, or similar to an item."""
-    from bascule.client import Client
-
     if item is not None and (user or history):
         raise click.UsageError("--item stands alone; got --user or --history beside it")
     if not (user or history or item):
         raise click.UsageError("got nothing to recommend for; give --user, --history or --item")
     names = _split(attributes)
-    with Client(server, model=model) as client:
+    with open_client(server, ca, model=model) as client:
         ranking = client.recommend(user, history=_split(history), item_id=item, count=count, attributes=names)
     if as_json:
         click.echo(_as_json(ranking))

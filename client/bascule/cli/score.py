@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bascule.cli.options import count_option, model_option, server_option
+from bascule.cli.options import connection_options, count_option, model_option, open_client
 
 if TYPE_CHECKING:
     from bascule.cli.output_file import OutputFile
@@ -32,8 +32,8 @@ CONNECTIONS = 8
 )
 @count_option
 @model_option
-@server_option
-def score(users: Path, out: Path, columns: str, count: int, model: str, server: str) -> None:
+@connection_options
+def score(users: Path, out: Path, columns: str, count: int, model: str, server: str, ca: Path | None) -> None:
     """Recommend items to every user of the file USERS.
 
     Both files are Parquet, CSV or JSON lines, by their suffix: .parquet, .csv or .jsonl. USERS has a column user_id; a
@@ -45,11 +45,10 @@ def score(users: Path, out: Path, columns: str, count: int, model: str, server: 
     """
     from bascule.cli import CommandFailed
     from bascule.cli.input_rows import InputError
-    from bascule.client import Client
 
     renamed = _parse_columns(columns)
     try:
-        with Client(server, model=model, connections=CONNECTIONS) as client:
+        with open_client(server, ca, model=model, connections=CONNECTIONS) as client:
             failed_count = _score_file(users, out, client, model, count, renamed)
     except (InputError, OSError) as error:
         raise CommandFailed(str(error)) from error
