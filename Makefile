@@ -17,7 +17,7 @@ OUT ?= recommendations.parquet
 DATA ?= data/public
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-catalogues bench-score bench-budget bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
+.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-catalogues bench-score bench-stopped-reader bench-budget bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-15s %s\n' "$$target" "$$what"; done
@@ -70,6 +70,9 @@ bench-catalogues: $(VENV)/installed ## users/s, start and memory by the size of 
 
 bench-score: $(VENV)/installed ## `bascule score` from Parquet to Parquet, over the scorer alone
 	python benchmarks/score.py
+
+bench-stopped-reader: $(VENV)/installed ## memory while a stream's reader has stopped for a minute
+	python benchmarks/stopped_reader.py
 
 bench-budget: $(VENV)/installed ## where the time of a call goes
 	python benchmarks/call_budget.py

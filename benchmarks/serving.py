@@ -21,8 +21,8 @@ at a constant rate, latency from the moment at which a call was meant to start; 
 configuration answers in a closed loop, or what --rates says. All share the machine's processors with the load.
 
 The servers run in turn, and the table shows medians over the rounds; ratios are of the same round, and carry over to
-other machines, which the values do not. benchmarks/out/serving.json holds both as a list of {figure, value, unit,
-floor, reach}. Servers' complaints go to benchmarks/out/serving/logs.
+other machines, which the values do not. benchmarks/out/serving.json, or with --rates serving_load.json, holds both as a list of
+{figure, value, unit, floor, reach}. Servers' complaints go to benchmarks/out/serving/logs.
 """
 
 import argparse
@@ -40,6 +40,8 @@ from serving_rounds import Plan, half_of_peak, one_round
 from serving_servers import Server, our_servers
 from serving_weights import read_questions
 
+LOADED = "serving_load"
+"""What runs with rates of one's own are kept as."""
 ROUNDS = 5
 SECONDS = 5.0
 ROOT = Path(__file__).parents[1]
@@ -75,7 +77,7 @@ def main() -> None:
     console.print(servers_table(rounds, plan.rates, f"{arguments.items:,} items; medians of {len(rounds)} rounds"))
     if any(each.floor is not None for each in written):
         console.print(promises_table(written))
-    write_figures("serving", written)
+    write_figures(LOADED if arguments.rates else "serving", written)
 
 
 def _arguments() -> argparse.Namespace:

@@ -4,11 +4,15 @@ Where marks lie is computed by ``bascule_training.report.charts``. A picture has
 white page and on a dark one, and neither scripts nor fonts of its own.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
-from bascule_training.report.charts import IntervalChart, Line, LineChart
+from bascule_training.report.charts import IntervalChart, Line, LineChart, Scale, Tick
+
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 
 WIDTH = 880
 PAPER, INK, SOFT, GRID = "#fbfaf7", "#1c2430", "#5b6472", "#e3e0d8"
@@ -106,6 +110,15 @@ def intervals_picture(title: str, panels: Sequence[tuple[str, IntervalChart]], s
             drawn.append(_rule(box.x(row.low), y, box.x(row.high), y, colour, 3))
             drawn.append(_dot(box.x(row.place), y, 5, colour, f"{row.name}: {row.text}"))
     return _picture(title, top + height + _BELOW - 8, drawn)
+
+
+def decades(low: float, high: float) -> Scale:
+    """A logarithmic scale of whole decades."""
+    powers = range(math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9) + 1)
+    scale = Scale(10.0 ** powers[0], 10.0 ** powers[-1], (), is_log=True)
+    names = [f"{10 ** (power - 6):g} M" if power >= 6 else f"{10.0**power:,g}" for power in powers]
+    ticks = tuple(Tick(scale.place(10.0**power), name) for power, name in zip(powers, names, strict=True))
+    return Scale(scale.low, scale.high, ticks, is_log=True)
 
 
 def _legend(names: Sequence[str], styles: Mapping[str, Style]) -> tuple[list[str], int]:

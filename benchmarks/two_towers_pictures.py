@@ -6,10 +6,8 @@
 """
 
 import json
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +17,7 @@ from figures import OUT
 from fitted_towers import CUTOFF
 from growth import CATALOGUES, WAYS
 from linear_limits import COMPONENTS, LOGS, POPULARITY, TRUTH, TRUTH_CUT
-from svg_pictures import Panel, Style, intervals_picture, lines_picture
+from svg_pictures import PICTURES, Panel, Style, decades, intervals_picture, lines_picture
 
 from bascule_training.report.charts import (
     Axis,
@@ -33,7 +31,6 @@ from bascule_training.report.charts import (
 )
 
 NAME = "two_towers_and_svd"
-PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 
 TITLES = {"linear": "linear: 8 genres", "narrow": "narrow: places on a sphere", "together": "together: a and b"}
 STYLES = {
@@ -134,7 +131,7 @@ def growth_picture(values: Values) -> str:
             figures = [f"growth, {size} interactions, {way}, {what}" for size in sizes]
             series.append(Series(way, way, np.array([values[figure] for figure in figures if figure in values])))
         low, high = (limit(float(each.values[end]) for each in series) for limit, end in ((min, 0), (max, -1)))
-        x, y = Axis("interactions", _decades(sizes[0], sizes[-1])), Axis(unit, _decades(low, high))
+        x, y = Axis("interactions", decades(sizes[0], sizes[-1])), Axis(unit, decades(low, high))
         panels.append(Panel(title, line_chart(series, [Position(size, f"{size:,}") for size in sizes], x, y)))
     title = "CPU seconds and peak memory by the number of interactions"
     return lines_picture(title, panels, STYLES, list(WAYS))
@@ -144,15 +141,6 @@ def _powers(numbers: Sequence[int], margin: float) -> Scale:
     """A logarithmic scale that names the numbers alone, with a margin at both ends."""
     scale = Scale(numbers[0] / margin, numbers[-1] * margin, (), is_log=True)
     ticks = tuple(Tick(scale.place(number), f"{number}") for number in numbers)
-    return Scale(scale.low, scale.high, ticks, is_log=True)
-
-
-def _decades(low: float, high: float) -> Scale:
-    """A logarithmic scale of whole decades."""
-    powers = range(math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9) + 1)
-    scale = Scale(10.0 ** powers[0], 10.0 ** powers[-1], (), is_log=True)
-    names = [f"{10 ** (power - 6):g} M" if power >= 6 else f"{10.0**power:,g}" for power in powers]
-    ticks = tuple(Tick(scale.place(10.0**power), name) for power, name in zip(powers, names, strict=True))
     return Scale(scale.low, scale.high, ticks, is_log=True)
 
 
