@@ -6,7 +6,7 @@ python benchmarks/performance_pictures.py
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from figures import read_figures
@@ -42,9 +42,7 @@ def main() -> None:
 
 def latency_picture(values: Mapping[str, float]) -> str:
     """Latency of each server by the calls that arrive in a second, a panel for each share of them."""
-    rates = sorted(
-        {int(found[1].replace(",", "")) for name in values if (found := re.search(r"([\d,]+) calls/s", name))}
-    )
+    rates = _numbers(values, r": ([\d,]+) calls/s, p50")
     servers = [name for name in STYLES if f"{name}: {rates[0]:,} calls/s, p50, ms" in values]
     panels = []
     for share in ("p50", "p99"):
@@ -61,7 +59,7 @@ def latency_picture(values: Mapping[str, float]) -> str:
 
 def sizes_picture(values: Mapping[str, float]) -> str:
     """Users a second, and the time to start, by the number of items."""
-    sizes = sorted({int(found[1].replace(",", "")) for name in values if (found := re.match(r"([\d,]+) items:", name))})
+    sizes = _numbers(values, r"^([\d,]+) items: ")
     panels = []
     for what, title, unit in (
         ("users/s, 64 a call, one worker", "one worker, 64 users a call", "users/s"),
@@ -72,6 +70,12 @@ def sizes_picture(values: Mapping[str, float]) -> str:
         positions = [Position(size, f"{size:,}") for size in sizes]
         panels.append(Panel(title, line_chart([Series("bascule", "bascule", found)], positions, x, y)))
     return lines_picture("users a second and time to start by the number of items", panels, STYLES, ["bascule"])
+
+
+def _numbers(names: Iterable[str], pattern: str) -> list[int]:
+    """The whole numbers that stand in names, in order."""
+    matches = (re.search(pattern, name) for name in names)
+    return sorted({int(match[1].replace(",", "")) for match in matches if match})
 
 
 if __name__ == "__main__":

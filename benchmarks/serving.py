@@ -21,8 +21,8 @@ at a constant rate, latency from the moment at which a call was meant to start; 
 configuration answers in a closed loop, or what --rates says. All share the machine's processors with the load.
 
 The servers run in turn, and the table shows medians over the rounds; ratios are of the same round, and carry over to
-other machines, which the values do not. benchmarks/out/serving.json, or with --rates serving_load.json, holds both as a list of
-{figure, value, unit, floor, reach}. Servers' complaints go to benchmarks/out/serving/logs.
+other machines, which the values do not. benchmarks/out/serving.json holds both as a list of {figure, value, unit,
+floor, reach}; with --rates it is serving_load.json. Servers' complaints go to benchmarks/out/serving/logs.
 """
 
 import argparse
