@@ -46,13 +46,12 @@ def latency_picture(values: Mapping[str, float]) -> str:
     servers = [name for name in STYLES if f"{name}: {rates[0]:,} calls/s, p50, ms" in values]
     panels = []
     for share in ("p50", "p99"):
-        series = [
-            Series(server, server, np.array([values[f"{server}: {rate:,} calls/s, {share}, ms"] for rate in rates]))
-            for server in reversed(servers)
-        ]
-        bounded = [each._replace(values=each.values.clip(max=LONGEST)) for each in series]
+        series = []
+        for server in reversed(servers):
+            found = np.array([values[f"{server}: {rate:,} calls/s, {share}, ms"] for rate in rates])
+            series.append(Series(server, server, found.clip(max=LONGEST)))
         x, y = Axis("calls that arrive in a second", Scale.linear([0, rates[-1]])), Axis("ms", decades(0.1, LONGEST))
-        panels.append(Panel(share, line_chart(bounded, [Position(rate, f"{rate:,}") for rate in rates], x, y)))
+        panels.append(Panel(share, line_chart(series, [Position(rate, f"{rate:,}") for rate in rates], x, y)))
     title = "latency by the calls that arrive in a second, for each server"
     return lines_picture(title, panels, STYLES, servers)
 
