@@ -110,6 +110,9 @@ class RankingOptions(TypedDict, total=False):
     """At most so many items with the same value of one attribute."""
     min_score: float | None
     """Items with a lower score stay out."""
+    diversity: float
+    """How much items that are unlike each other are preferred, from 0, where not given, to 1: maximal marginal
+    relevance, of which ``RankingOptions.diversity`` in the definitions of the API has the formula."""
     attributes: Sequence[str]
     """Names of the attributes to return with each item. At most 32."""
     model: str

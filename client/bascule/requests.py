@@ -148,6 +148,7 @@ def _ranking_options(options: RankingOptions) -> pb.RankingOptions:
         filters=[_filter_message(each) for each in options.get("filters", ())],
         cap=None if cap is None else _cap_message(cap),
         min_score=options.get("min_score"),
+        diversity=options.get("diversity"),
         attributes=_strings(options.get("attributes", ()), "attributes"),
     )
 

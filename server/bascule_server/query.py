@@ -89,6 +89,8 @@ class Rank:
     filters: tuple[Filter, ...] = ()
     cap: Cap | None = None
     min_score: float | None = None
+    diversity: float = 0.0
+    """From 0 to 1, see ``diversity.py``."""
     attributes: tuple[str, ...] = ()
     """Names of the item attributes to return."""
 

@@ -42,6 +42,7 @@ def _decoded(options: RankingOptions, path: str, schema: Schema) -> Rank:
         filters=_filters(options, f"{path}.filters", schema),
         cap=_cap(options.cap, f"{path}.cap", schema) if options.HasField("cap") else None,
         min_score=finite(options.min_score, f"{path}.min_score") if options.HasField("min_score") else None,
+        diversity=_diversity(options.diversity, f"{path}.diversity"),
         attributes=_returned_attributes(options, f"{path}.attributes", schema),
     )
 
@@ -50,6 +51,12 @@ def _item_count(item_count: int, path: str) -> int:
     if item_count < 0:
         raise invalid_field(path, f"got {item_count}; expected 0 to {MAX_ITEM_COUNT:,}")
     return min(item_count or DEFAULT_ITEM_COUNT, MAX_ITEM_COUNT)
+
+
+def _diversity(weight: float, path: str) -> float:
+    if not 0 <= weight <= 1:
+        raise invalid_field(path, f"got {weight:g}; expected a number from 0 to 1")
+    return weight
 
 
 def _returned_attributes(options: RankingOptions, path: str, schema: Schema) -> tuple[str, ...]:

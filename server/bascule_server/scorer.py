@@ -18,9 +18,10 @@ from bascule.v1.recommendation_service_pb2 import (
     RANKING_PATH_VECTOR,
 )
 from bascule_server.catalogue import Catalogue
+from bascule_server.diversity import pool_size
 from bascule_server.encoder import QueryEncoder
 from bascule_server.item_ids import UNKNOWN, Known
-from bascule_server.listing import capped, scoring_at_least
+from bascule_server.listing import shaped
 from bascule_server.query import (
     Answer,
     Embed,
@@ -146,9 +147,9 @@ class Scorer:
         return answers
 
     def _rankings(self, asked: Sequence[tuple[Task, Rank]]) -> list[Ranking]:
-        found = self._best([task for task, _ in asked], [rank.item_count for _, rank in asked])
-        shaped = [self._shaped(task, rank, each) for (task, rank), each in zip(asked, found, strict=True)]
-        listed = self._catalogue.item_ids.listed([each.rows for each in shaped])
+        found = self._best([task for task, _ in asked], [pool_size(rank) for _, rank in asked])
+        kept = [self._shaped(task, rank, each) for (task, rank), each in zip(asked, found, strict=True)]
+        listed = self._catalogue.item_ids.listed([each.rows for each in kept])
         return [
             Ranking(
                 items,
@@ -157,15 +158,16 @@ class Scorer:
                 _listed(task.unknown_item_ids),
                 self._catalogue.attributes(each.rows.tolist(), rank.attributes) if rank.attributes else None,
             )
-            for (task, rank), each, items in zip(asked, shaped, listed, strict=True)
+            for (task, rank), each, items in zip(asked, kept, listed, strict=True)
         ]
 
     def _shaped(self, task: Task, rank: Rank, found: Found) -> Found:
         """What is kept of the best items."""
-        if rank.cap is not None:
-            column = self._catalogue.column(rank.cap.attribute)
-            found = capped(found, column, rank, lambda count: self._best([task], [count])[0])
-        return found if rank.min_score is None else scoring_at_least(rank.min_score, found)
+        if rank.cap is None and rank.min_score is None and not rank.diversity:
+            return found
+        column = None if rank.cap is None else self._catalogue.column(rank.cap.attribute)
+        vectors_of = self._retriever_of(task).vectors_of
+        return shaped(found, rank, column, vectors_of, lambda count: self._best([task], [count])[0])
 
     def _best(self, tasks: Sequence[Task], counts: Sequence[int]) -> list[Found]:
         """The best items for each task, within its exclusions, filters and candidates."""

@@ -70,6 +70,9 @@ def test_equal_options_are_equal_and_hashable(schema: Schema) -> None:
     [
         ({"item_count": -1}, "options.item_count", "got -1; expected 0 to 1,000"),
         ({"min_score": math.nan}, "options.min_score", "got nan; expected a finite number"),
+        ({"diversity": -0.25}, "options.diversity", "got -0.25; expected a number from 0 to 1"),
+        ({"diversity": 1.5}, "options.diversity", "got 1.5; expected a number from 0 to 1"),
+        ({"diversity": math.nan}, "options.diversity", "got nan; expected a number from 0 to 1"),
         ({"attributes": ["title"] * 33}, "options.attributes", "got 33; expected at most 32"),
         (
             {"attributes": ["title", "colour"]},

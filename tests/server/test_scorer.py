@@ -293,20 +293,18 @@ class Reference:
         vector: NDArray[np.float32] | None,
         history: Sequence[int],
     ) -> Ranking:
-        kept: list[int] = []
         scores = [self._score(vector, item["item_id"]) for item in self.items]
-        for row in sorted(range(len(self.items)), key=lambda row: (-scores[row], row)):
-            item = self.items[row]
-            if (
-                len(kept) < rank.item_count
-                and (not query.candidate_item_ids or item["item_id"] in query.candidate_item_ids)
-                and item["item_id"] not in (*query.excluded_item_ids, query.item_id)
-                and row not in history
-                and all(satisfies(item, condition) for condition in rank.filters)
-                and (rank.cap is None or self._has_room(item, [self.items[other] for other in kept], rank.cap))
-            ):
-                kept.append(row)
-        kept = [row for row in kept if rank.min_score is None or scores[row] >= rank.min_score]
+        found = [
+            row
+            for row in sorted(range(len(self.items)), key=lambda row: (-scores[row], row))
+            if self._may_be_found(query, rank, row, history)
+            and (rank.min_score is None or scores[row] >= rank.min_score)
+        ]
+        size = min(5 * rank.item_count, 1_000) if rank.diversity else len(found)
+        kept = self._taken(found[:size], scores, rank)
+        while len(kept) < rank.item_count and size < len(found):
+            size *= 4
+            kept = self._taken(found[:size], scores, rank)
         attributes = [{name: shown(self.items[row][name]) for name in rank.attributes} for row in kept]
         return Ranking(
             self.item_ids.listed([np.array(kept, np.int64)])[0],
@@ -315,6 +313,38 @@ class Reference:
             self._unknown(query.history, query.excluded_item_ids, query.candidate_item_ids),
             attributes if rank.attributes else None,
         )
+
+    def _may_be_found(self, query: Query, rank: Rank, row: int, history: Sequence[int]) -> bool:
+        item = self.items[row]
+        return (
+            (not query.candidate_item_ids or item["item_id"] in query.candidate_item_ids)
+            and item["item_id"] not in (*query.excluded_item_ids, query.item_id)
+            and row not in history
+            and all(satisfies(item, condition) for condition in rank.filters)
+        )
+
+    def _taken(self, pool: list[int], scores: Sequence[float], rank: Rank) -> list[int]:
+        """Those of the largest marginal relevance, one by one, within the cap."""
+        wide = self.vectors.astype(np.float64)
+        directions = wide / np.linalg.norm(wide, axis=1)[:, None]
+        low, high = (limit((scores[row] for row in pool), default=0.0) for limit in (min, max))
+        relevance = {row: (scores[row] - low) / (high - low) if high > low else 1.0 for row in pool}
+        kept: list[int] = []
+        left = list(pool)
+        while left and len(kept) < rank.item_count:
+            best = left[0]
+            if rank.diversity:
+                marginal = [
+                    (1 - rank.diversity) * relevance[row]
+                    - rank.diversity
+                    * max((np.vecdot(directions[row], directions[other]) for other in kept), default=0.0)
+                    for row in left
+                ]
+                best = left[int(np.argmax(marginal))]
+            left.remove(best)
+            if rank.cap is None or self._has_room(self.items[best], [self.items[other] for other in kept], rank.cap):
+                kept.append(best)
+        return kept
 
     def _has_room(self, item: Mapping[str, Any], kept: Sequence[Mapping[str, Any]], cap: Cap) -> bool:
         having = [values_of(other, cap.attribute) for other in kept]
@@ -383,6 +413,7 @@ ranks = st.builds(
     filters=st.lists(filters, max_size=2).map(tuple),
     cap=st.none() | st.builds(Cap, st.sampled_from(["genres", "title"]), st.integers(1, 3)),
     min_score=st.none() | st.sampled_from([-0.5, 0.0, 0.0078125, 0.25]),
+    diversity=st.sampled_from([0.0, 0.0, 0.3, 1.0]),
     attributes=st.lists(st.sampled_from(["title", "genres", "year"]), unique=True).map(tuple),
 )
 

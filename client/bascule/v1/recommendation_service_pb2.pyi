@@ -333,6 +333,7 @@ class RankingOptions(_message.Message):
     FILTERS_FIELD_NUMBER: _builtins.int
     CAP_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     item_count: _builtins.int
     """How many items to return. 0: 10. Above 1,000: taken as 1,000. Negative: `INVALID_ARGUMENT`. Fewer are returned
@@ -342,6 +343,18 @@ class RankingOptions(_message.Message):
     """Whether items in the query's history stay out of its ranking. Default: true."""
     min_score: _builtins.float
     """Items with a lower score stay out. Finite. Absent: no limit."""
+    diversity: _builtins.float
+    """How much items that are unlike each other are preferred, from 0 to 1; 0 and absent: not at all. The list is built
+    item by item from a pool of the best ones, each time with the one that has the largest marginal relevance
+
+        (1 - diversity) * r - diversity * c
+
+    where r is the item's score, mapped to 0 for the least and 1 for the best score of the pool, and c is the largest
+    cosine of its vector and that of an item that is in the list already, 0 for the first (J. Carbonell and J.
+    Goldstein, The use of MMR, SIGIR 1998). The pool has five times as many items as are returned, at most 1,000 unless
+    more are returned; where a cap leaves too few of them, four times as many. Items stand in the order in which they
+    were taken.
+    """
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeFilter]:
         """Restrictions on the items' attributes; an item must satisfy all of them. At most 32. They hold before the best
@@ -366,16 +379,21 @@ class RankingOptions(_message.Message):
         filters: _abc.Iterable[Global___AttributeFilter] | None = ...,
         cap: Global___AttributeCap | None = ...,
         min_score: _builtins.float | None = ...,
+        diversity: _builtins.float | None = ...,
         attributes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "cap", b"cap", "exclude_history", b"exclude_history", "min_score", b"min_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "min_score", b"min_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "attributes", b"attributes", "cap", b"cap", "exclude_history", b"exclude_history", "filters", b"filters", "item_count", b"item_count", "min_score", b"min_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "attributes", b"attributes", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "filters", b"filters", "item_count", b"item_count", "min_score", b"min_score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
+    _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
     _WhichOneofReturnType__exclude_history: _TypeAlias = _typing.Literal["exclude_history"]  # noqa: Y015
     _WhichOneofArgType__exclude_history: _TypeAlias = _typing.Literal["_exclude_history", b"_exclude_history"]  # noqa: Y015
     _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__diversity) -> _WhichOneofReturnType__diversity | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exclude_history) -> _WhichOneofReturnType__exclude_history | None: ...
     @_typing.overload
@@ -502,7 +520,9 @@ class Ranking(_message.Message):
     """How the ranking was made."""
     @_builtins.property
     def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The items' ids, best first. Items of equal score stand in the order of the catalogue."""
+        """The items' ids, best first. Items of equal score stand in the order of the catalogue. With
+        `RankingOptions.diversity`, in the order in which they were taken.
+        """
 
     @_builtins.property
     def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
