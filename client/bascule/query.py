@@ -113,6 +113,8 @@ class RankingOptions(TypedDict, total=False):
     diversity: float
     """How much items that are unlike each other are preferred, from 0, where not given, to 1: maximal marginal
     relevance, of which ``RankingOptions.diversity`` in the definitions of the API has the formula."""
+    forbid_fallback: bool
+    """Whether a query about which nothing is known gets no ranking but NOTHING_KNOWN: False where not given."""
     attributes: Sequence[str]
     """Names of the attributes to return with each item. At most 32."""
     model: str

@@ -149,6 +149,7 @@ def _ranking_options(options: RankingOptions) -> pb.RankingOptions:
         cap=None if cap is None else _cap_message(cap),
         min_score=options.get("min_score"),
         diversity=options.get("diversity"),
+        forbid_fallback=options.get("forbid_fallback", False),
         attributes=_strings(options.get("attributes", ()), "attributes"),
     )
 

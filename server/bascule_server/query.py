@@ -91,6 +91,8 @@ class Rank:
     min_score: float | None = None
     diversity: float = 0.0
     """From 0 to 1, see ``diversity.py``."""
+    forbid_fallback: bool = False
+    """Whether a query about which nothing is known gets no ranking."""
     attributes: tuple[str, ...] = ()
     """Names of the item attributes to return."""
 
@@ -160,7 +162,7 @@ class ItemNotFoundError(QueryError):
 
 
 class NothingKnownError(QueryError):
-    """A vector was asked of a query about which the model knows nothing."""
+    """A vector, or a ranking without a fallback, was asked of a query about which the model knows nothing."""
 
 
 Answer: TypeAlias = Ranking | ItemScores | QueryVector | QueryError

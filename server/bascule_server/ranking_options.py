@@ -43,6 +43,7 @@ def _decoded(options: RankingOptions, path: str, schema: Schema) -> Rank:
         cap=_cap(options.cap, f"{path}.cap", schema) if options.HasField("cap") else None,
         min_score=finite(options.min_score, f"{path}.min_score") if options.HasField("min_score") else None,
         diversity=_diversity(options.diversity, f"{path}.diversity"),
+        forbid_fallback=options.forbid_fallback,
         attributes=_returned_attributes(options, f"{path}.attributes", schema),
     )
 

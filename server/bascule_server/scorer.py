@@ -101,7 +101,7 @@ class Scorer:
             subject = self._subjects.of(question.query, history)
         except QueryError as error:
             return error
-        if isinstance(question.ask, Embed) and subject.path == RANKING_PATH_POPULAR:
+        if subject.path == RANKING_PATH_POPULAR and _needs_knowledge(question.ask):
             return NothingKnownError()
         if not isinstance(question.ask, Rank):
             return Task(question, subject, list(subject.unknown_item_ids))
@@ -204,6 +204,10 @@ class Scorer:
         scores[is_known] = self._scores(task, rows[is_known])
         unknown = [item_id for item_id, known in zip(ask.item_ids, is_known.tolist(), strict=True) if not known]
         return ItemScores(scores, task.subject.path, _listed([*task.unknown_item_ids, *unknown]))
+
+
+def _needs_knowledge(ask: Rank | Score | Embed) -> bool:
+    return isinstance(ask, Embed) or (isinstance(ask, Rank) and ask.forbid_fallback)
 
 
 def _listed(unknown_item_ids: Sequence[str]) -> list[str]:

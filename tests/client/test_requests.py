@@ -148,6 +148,7 @@ def test_every_option_reaches_the_message() -> None:
         cap=Cap("genre", 2),
         min_score=-0.5,
         diversity=0.25,
+        forbid_fallback=True,
         attributes=["title"],
         model="movies",
         version=4,
@@ -155,7 +156,7 @@ def test_every_option_reaches_the_message() -> None:
     options = request.options
     assert (request.model.model, request.model.version) == ("movies", 4)
     assert (options.item_count, options.exclude_history) == (3, False)
-    assert (options.min_score, options.diversity) == (-0.5, 0.25)
+    assert (options.min_score, options.diversity, options.forbid_fallback) == (-0.5, 0.25, True)
     assert [each.WhichOneof("condition") for each in options.filters] == ["any_of", "none_of", "range"]
     assert list(options.filters[0].any_of.values) == ["a", "b"]
     assert options.filters[2].range.min == 1990

@@ -20,7 +20,8 @@ def pool(*scores: float) -> Found:
 def rows(
     weight: float, *scores: float, vectors: NDArray[np.float32] = TWINS_AND_A_STRANGER, count: int = 2
 ) -> list[int]:
-    return diversified(pool(*scores), vectors, Rank(item_count=count, diversity=weight)).rows.tolist()
+    found = diversified(pool(*scores), vectors, Rank(item_count=count, diversity=weight))
+    return [int(row) for row in found.rows]
 
 
 @pytest.mark.parametrize(

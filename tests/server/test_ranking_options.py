@@ -37,6 +37,10 @@ def test_a_lowest_score_of_zero_is_a_limit_and_an_absent_one_is_none(schema: Sch
     assert decode_options(RankingOptions(), "options", schema).min_score is None
 
 
+def test_the_fallback_is_forbidden_as_asked(schema: Schema) -> None:
+    assert decode_options(RankingOptions(forbid_fallback=True), "options", schema) == Rank(forbid_fallback=True)
+
+
 def test_restrictions_keep_their_order_and_meaning(schema: Schema) -> None:
     options = RankingOptions(
         filters=[

@@ -243,6 +243,8 @@ class Reference:
             case Score():
                 scores = [self._score(vector, item_id) for item_id in ask.item_ids]
                 return ItemScores(np.array(scores, np.float32), path, self._unknown(query.history, ask.item_ids))
+            case Rank(forbid_fallback=True) if vector is None:
+                return NothingKnownError()
             case Rank():
                 return self._ranking(query, ask, path, vector, history if ask.exclude_history else [])
 
@@ -414,6 +416,7 @@ ranks = st.builds(
     cap=st.none() | st.builds(Cap, st.sampled_from(["genres", "title"]), st.integers(1, 3)),
     min_score=st.none() | st.sampled_from([-0.5, 0.0, 0.0078125, 0.25]),
     diversity=st.sampled_from([0.0, 0.0, 0.3, 1.0]),
+    forbid_fallback=st.booleans(),
     attributes=st.lists(st.sampled_from(["title", "genres", "year"]), unique=True).map(tuple),
 )
 

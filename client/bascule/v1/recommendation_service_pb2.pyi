@@ -179,7 +179,7 @@ Global___Query: _TypeAlias = Query  # noqa: Y015
 @_typing.final
 class User(_message.Message):
     """A user, by what the caller knows about them. Any of the fields may be absent; with all of them absent or unknown
-    to the model, the most popular items are ranked.
+    to the model, the most popular items are ranked, unless `RankingOptions.forbid_fallback` says otherwise.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -334,6 +334,7 @@ class RankingOptions(_message.Message):
     CAP_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     DIVERSITY_FIELD_NUMBER: _builtins.int
+    FORBID_FALLBACK_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     item_count: _builtins.int
     """How many items to return. 0: 10. Above 1,000: taken as 1,000. Negative: `INVALID_ARGUMENT`. Fewer are returned
@@ -354,6 +355,10 @@ class RankingOptions(_message.Message):
     Goldstein, The use of MMR, SIGIR 1998). The pool has five times as many items as are returned, at most 1,000 unless
     more are returned; where a cap leaves too few of them, four times as many. Items stand in the order in which they
     were taken.
+    """
+    forbid_fallback: _builtins.bool
+    """Whether a query about which nothing is known gets no ranking, and not the most popular items:
+    `FAILED_PRECONDITION`, reason `NOTHING_KNOWN`.
     """
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeFilter]:
@@ -380,11 +385,12 @@ class RankingOptions(_message.Message):
         cap: Global___AttributeCap | None = ...,
         min_score: _builtins.float | None = ...,
         diversity: _builtins.float | None = ...,
+        forbid_fallback: _builtins.bool = ...,
         attributes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "min_score", b"min_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "attributes", b"attributes", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "filters", b"filters", "item_count", b"item_count", "min_score", b"min_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "attributes", b"attributes", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "filters", b"filters", "forbid_fallback", b"forbid_fallback", "item_count", b"item_count", "min_score", b"min_score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
