@@ -52,17 +52,18 @@ def encode_ranking(answer: RowAnswer) -> bytes:
 def _rest(ranking: Ranking) -> bytes:
     """The fields that are peculiar to few rankings."""
     if not ranking.unknown_item_ids and not ranking.attributes:
-        return _path(ranking.path)
+        return _path(ranking.path, ranking.shortfall)
     return pb.Ranking(
         path=ranking.path,
         unknown_item_ids=ranking.unknown_item_ids,
         attributes=[_item_attributes(values) for values in ranking.attributes or ()],
+        shortfall=ranking.shortfall,
     ).SerializeToString()
 
 
 @lru_cache
-def _path(path: pb.RankingPath.ValueType) -> bytes:
-    return pb.Ranking(path=path).SerializeToString()
+def _path(path: pb.RankingPath.ValueType, shortfall: pb.Shortfall.ValueType) -> bytes:
+    return pb.Ranking(path=path, shortfall=shortfall).SerializeToString()
 
 
 @lru_cache

@@ -2,11 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bascule.v1.recommendation_service_pb2 import (
+    SHORTFALL_CAP,
+    SHORTFALL_MIN_SCORE,
+    SHORTFALL_RESTRICTED,
+    SHORTFALL_UNSPECIFIED,
+    Shortfall,
+)
 from bascule_server.catalogue import Column
 from bascule_server.diversity import diversified, pool_size
 from bascule_server.query import Cap, Rank
@@ -37,8 +44,16 @@ class Room:
         return True
 
 
-def shaped(found: Found, rank: Rank, column: Column | None, vectors_of: VectorsOf, fetch: Fetch) -> Found:
-    """The items of a ranking: the best that its options allow.
+class Shaped(NamedTuple):
+    """The items of a ranking."""
+
+    found: Found
+    shortfall: Shortfall.ValueType
+    """Why there are fewer than were asked for."""
+
+
+def shaped(found: Found, rank: Rank, column: Column | None, vectors_of: VectorsOf, fetch: Fetch) -> Shaped:
+    """The best items that the options of a ranking allow.
 
     Args:
         found: the best items within the query's restrictions, ``pool_size(rank)`` of them, fewer only if no more exist.
@@ -59,9 +74,17 @@ def shaped(found: Found, rank: Rank, column: Column | None, vectors_of: VectorsO
             kept = pool
         # Below the least score there is nothing to find, however many are fetched.
         if len(kept.rows) == rank.item_count or len(found.rows) < fetched or len(pool.rows) < len(found.rows):
-            return kept
+            return Shaped(kept, _shortfall(rank, found, pool, kept))
         fetched *= _GROWTH
         found = fetch(fetched)
+
+
+def _shortfall(rank: Rank, found: Found, pool: Found, kept: Found) -> Shortfall.ValueType:
+    if len(kept.rows) == rank.item_count:
+        return SHORTFALL_UNSPECIFIED
+    if len(pool.rows) < len(found.rows):
+        return SHORTFALL_MIN_SCORE
+    return SHORTFALL_CAP if len(kept.rows) < len(pool.rows) else SHORTFALL_RESTRICTED
 
 
 def _always(_: int) -> bool:

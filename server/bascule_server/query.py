@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule.v1.recommendation_service_pb2 import RankingPath
+from bascule.v1.recommendation_service_pb2 import SHORTFALL_UNSPECIFIED, RankingPath, Shortfall
 from bascule_server.item_ids import ListedItems
 
 FeatureValue: TypeAlias = str | float | tuple[str, ...]
@@ -127,6 +127,8 @@ class Ranking(NamedTuple):
     """Ids of the query that the catalogue does not have: the first 100 distinct ones."""
     attributes: list[dict[str, FeatureValue]] | None = None
     """The items' attributes, where any were asked for."""
+    shortfall: Shortfall.ValueType = SHORTFALL_UNSPECIFIED
+    """Why there are fewer than were asked for."""
 
     @property
     def item_ids(self) -> list[str]:

@@ -21,7 +21,7 @@ from bascule_server.catalogue import Catalogue
 from bascule_server.diversity import pool_size
 from bascule_server.encoder import QueryEncoder
 from bascule_server.item_ids import UNKNOWN, Known
-from bascule_server.listing import shaped
+from bascule_server.listing import Shaped, shaped
 from bascule_server.query import (
     Answer,
     Embed,
@@ -149,22 +149,21 @@ class Scorer:
     def _rankings(self, asked: Sequence[tuple[Task, Rank]]) -> list[Ranking]:
         found = self._best([task for task, _ in asked], [pool_size(rank) for _, rank in asked])
         kept = [self._shaped(task, rank, each) for (task, rank), each in zip(asked, found, strict=True)]
-        listed = self._catalogue.item_ids.listed([each.rows for each in kept])
+        listed = self._catalogue.item_ids.listed([each.found.rows for each in kept])
         return [
             Ranking(
                 items,
-                each.scores,
+                each.found.scores,
                 task.subject.path,
                 _listed(task.unknown_item_ids),
-                self._catalogue.attributes(each.rows.tolist(), rank.attributes) if rank.attributes else None,
+                self._catalogue.attributes(each.found.rows.tolist(), rank.attributes) if rank.attributes else None,
+                each.shortfall,
             )
             for (task, rank), each, items in zip(asked, kept, listed, strict=True)
         ]
 
-    def _shaped(self, task: Task, rank: Rank, found: Found) -> Found:
+    def _shaped(self, task: Task, rank: Rank, found: Found) -> Shaped:
         """What is kept of the best items."""
-        if rank.cap is None and rank.min_score is None and not rank.diversity:
-            return found
         column = None if rank.cap is None else self._catalogue.column(rank.cap.attribute)
         vectors_of = self._retriever_of(task).vectors_of
         return shaped(found, rank, column, vectors_of, lambda count: self._best([task], [count])[0])

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bascule.v1.recommendation_service_pb2 import Shortfall
 from bascule_server.catalogue import Categories, Column, Numbers
 from bascule_server.diversity import pool_size
 from bascule_server.listing import scoring_at_least, shaped
@@ -29,7 +31,7 @@ def no_vectors(_: object) -> NDArray[np.float32]:
 
 def cap(column: Column, rank: Rank, item_count: int = 6) -> Found:
     found = first(rank.item_count, item_count)
-    return shaped(found, rank, column, no_vectors, lambda count: first(count, item_count))
+    return shaped(found, rank, column, no_vectors, lambda count: first(count, item_count)).found
 
 
 def test_items_beyond_the_cap_are_passed_over_and_those_without_a_value_never() -> None:
@@ -52,9 +54,9 @@ def test_no_more_are_fetched_than_are_needed() -> None:
 
     rank = replace(ONE_OF_EACH, item_count=2)
     roomy = Rank(item_count=2, cap=Cap("genres", 2))
-    assert shaped(first(2), roomy, GENRES, no_vectors, fetch).rows.tolist() == [0, 1]
-    assert shaped(first(1), rank, GENRES, no_vectors, fetch).rows.tolist() == [0]
-    assert shaped(first(2), replace(rank, min_score=-0.5), GENRES, no_vectors, fetch).rows.tolist() == [0]
+    assert shaped(first(2), roomy, GENRES, no_vectors, fetch).found.rows.tolist() == [0, 1]
+    assert shaped(first(1), rank, GENRES, no_vectors, fetch).found.rows.tolist() == [0]
+    assert shaped(first(2), replace(rank, min_score=-0.5), GENRES, no_vectors, fetch).found.rows.tolist() == [0]
 
 
 def test_a_single_value_is_capped_like_several() -> None:
@@ -79,7 +81,7 @@ def test_a_diverse_list_is_filled_from_as_many_items_as_its_cap_needs() -> None:
         return first(count, 11)
 
     vectors = np.eye(11, dtype=np.float32)
-    found = shaped(fetch(pool_size(rank)), rank, genres, lambda rows: vectors[rows], fetch)
+    found, _ = shaped(fetch(pool_size(rank)), rank, genres, lambda rows: vectors[rows], fetch)
     assert (found.rows.tolist(), counts) == ([0, 10], [10, 40])
 
 
@@ -98,6 +100,22 @@ def test_capping_as_items_are_fetched_is_capping_all_of_them(
             kept.append(row)
     rank = Rank(item_count=item_count, cap=Cap("genres", max_count))
     assert cap(Categories(items, multi_valued=True), rank, len(items)).rows.tolist() == kept
+
+
+@pytest.mark.parametrize(
+    ("rank", "why"),
+    [
+        (Rank(item_count=6), Shortfall.SHORTFALL_UNSPECIFIED),
+        (Rank(item_count=7), Shortfall.SHORTFALL_RESTRICTED),
+        (Rank(item_count=6, cap=Cap("genres", 1)), Shortfall.SHORTFALL_CAP),
+        (Rank(item_count=4, min_score=-2), Shortfall.SHORTFALL_MIN_SCORE),
+        (Rank(item_count=4, min_score=-2, cap=Cap("genres", 1)), Shortfall.SHORTFALL_MIN_SCORE),
+        (Rank(item_count=3, min_score=-2), Shortfall.SHORTFALL_UNSPECIFIED),
+    ],
+)
+def test_a_short_list_says_why(rank: Rank, why: Shortfall.ValueType) -> None:
+    found = first(rank.item_count)
+    assert shaped(found, rank, GENRES, no_vectors, first).shortfall == why
 
 
 def test_items_with_a_lower_score_stay_out() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Feature, HistoryFeature, StandardisedFeature
-from bascule.v1.recommendation_service_pb2 import RankingPath
+from bascule.v1.recommendation_service_pb2 import RankingPath, Shortfall
 from bascule_server import artifact
 from bascule_server.artifact import read_manifest
 from bascule_server.catalogue import Catalogue, Categories, Numbers
@@ -300,8 +300,9 @@ class Reference:
             row
             for row in sorted(range(len(self.items)), key=lambda row: (-scores[row], row))
             if self._may_be_found(query, rank, row, history)
-            and (rank.min_score is None or scores[row] >= rank.min_score)
         ]
+        allowed = len(found)
+        found = [row for row in found if rank.min_score is None or scores[row] >= rank.min_score]
         size = min(5 * rank.item_count, 1_000) if rank.diversity else len(found)
         kept = self._taken(found[:size], scores, rank)
         while len(kept) < rank.item_count and size < len(found):
@@ -314,7 +315,15 @@ class Reference:
             path,
             self._unknown(query.history, query.excluded_item_ids, query.candidate_item_ids),
             attributes if rank.attributes else None,
+            self._shortfall(rank, allowed, len(found), len(kept)),
         )
+
+    def _shortfall(self, rank: Rank, allowed: int, good: int, kept: int) -> Shortfall.ValueType:
+        if kept == rank.item_count:
+            return Shortfall.SHORTFALL_UNSPECIFIED
+        if good < allowed:
+            return Shortfall.SHORTFALL_MIN_SCORE
+        return Shortfall.SHORTFALL_CAP if kept < good else Shortfall.SHORTFALL_RESTRICTED
 
     def _may_be_found(self, query: Query, rank: Rank, row: int, history: Sequence[int]) -> bool:
         item = self.items[row]
@@ -384,6 +393,7 @@ def assert_same(got: Answer, expected: Answer) -> None:
             assert got.item_ids == expected.item_ids
             assert got.unknown_item_ids == expected.unknown_item_ids
             assert got.attributes == expected.attributes
+            assert got.shortfall == expected.shortfall
             assert (got.path, got.scores.tobytes()) == (expected.path, expected.scores.tobytes())
         case (ItemScores(), ItemScores()):
             assert got.unknown_item_ids == expected.unknown_item_ids

@@ -20,6 +20,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Shortfall:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ShortfallEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Shortfall.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHORTFALL_UNSPECIFIED: _Shortfall.ValueType  # 0
+    """It has as many."""
+    SHORTFALL_RESTRICTED: _Shortfall.ValueType  # 1
+    """No more items are left by what the query excludes, its candidates and the filters."""
+    SHORTFALL_CAP: _Shortfall.ValueType  # 2
+    """No more items fit within the cap."""
+    SHORTFALL_MIN_SCORE: _Shortfall.ValueType  # 3
+    """No more items score as high as `RankingOptions.min_score`."""
+
+class Shortfall(_Shortfall, metaclass=_ShortfallEnumTypeWrapper):
+    """Why a ranking has fewer items than were asked for."""
+
+SHORTFALL_UNSPECIFIED: Shortfall.ValueType  # 0
+"""It has as many."""
+SHORTFALL_RESTRICTED: Shortfall.ValueType  # 1
+"""No more items are left by what the query excludes, its candidates and the filters."""
+SHORTFALL_CAP: Shortfall.ValueType  # 2
+"""No more items fit within the cap."""
+SHORTFALL_MIN_SCORE: Shortfall.ValueType  # 3
+"""No more items score as high as `RankingOptions.min_score`."""
+Global___Shortfall: _TypeAlias = Shortfall  # noqa: Y015
+
 class _RankingPath:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -338,7 +366,7 @@ class RankingOptions(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     item_count: _builtins.int
     """How many items to return. 0: 10. Above 1,000: taken as 1,000. Negative: `INVALID_ARGUMENT`. Fewer are returned
-    only where fewer are allowed by the query and these options.
+    only where fewer are allowed by the query and these options; `Ranking.shortfall` says which of them it was.
     """
     exclude_history: _builtins.bool
     """Whether items in the query's history stay out of its ranking. Default: true."""
@@ -521,9 +549,12 @@ class Ranking(_message.Message):
     SCORES_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     UNKNOWN_ITEM_IDS_FIELD_NUMBER: _builtins.int
+    SHORTFALL_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     path: Global___RankingPath.ValueType
     """How the ranking was made."""
+    shortfall: Global___Shortfall.ValueType
+    """Why there are fewer items than were asked for, where there are."""
     @_builtins.property
     def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The items' ids, best first. Items of equal score stand in the order of the catalogue. With
@@ -551,11 +582,12 @@ class Ranking(_message.Message):
         scores: _abc.Iterable[_builtins.float] | None = ...,
         path: Global___RankingPath.ValueType = ...,
         unknown_item_ids: _abc.Iterable[_builtins.str] | None = ...,
+        shortfall: Global___Shortfall.ValueType = ...,
         attributes: _abc.Iterable[Global___ItemAttributes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "item_ids", b"item_ids", "path", b"path", "scores", b"scores", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "item_ids", b"item_ids", "path", b"path", "scores", b"scores", "shortfall", b"shortfall", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
