@@ -12,6 +12,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -24,6 +25,7 @@ from serving_model import ITEMS, generated
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule_server.decoding import decode_ranking
 from bascule_server.encoding import encode_recommendation
+from bascule_server.quantised_items import SIZES, QuantisedItems, quantised_queries
 from bascule_server.query import Embed, Question
 from bascule_server.schema import schema_of
 from bascule_server.servable import ServableVersion, load_servable
@@ -40,11 +42,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=ITEMS)
     arguments = parser.parse_args()
-    servable = load_servable(generated(arguments.items).version)
-    report({size: stages(servable, size) for size in BATCHES}, arguments.items)
+    model = generated(arguments.items)
+    servable = load_servable(model.version)
+    report({size: stages(servable, model.item_vectors, size) for size in BATCHES}, arguments.items)
 
 
-def stages(servable: ServableVersion, size: int) -> dict[str, float]:
+def stages(servable: ServableVersion, item_vectors: Path, size: int) -> dict[str, float]:
     """Microseconds a call of each stage, for so many calls together."""
     schema, scorer = schema_of(servable.manifest), servable.scorer
     messages = requests(servable, size)
@@ -61,13 +64,13 @@ def stages(servable: ServableVersion, size: int) -> dict[str, float]:
     answers = scorer.answer(questions)
     rankings = fastest(lambda: scorer.answer(questions), size)
     vectors = fastest(lambda: scorer.answer(embeds), size)
-    product = fastest(products(servable, size), size)
+    rough = fastest(rough_scores(item_vectors, size), size)
     return {
         "parse the message": fastest(parse, size),
         "validate, decode": fastest(lambda: decode(parsed), size),
         "look up ids, encode, query tower": vectors,
-        "of retrieval: the product alone": product,
-        "retrieval but for that, ranking": rankings - vectors - product,
+        "rough scores of all items": rough,
+        "the rest of retrieval, ranking": rankings - vectors - rough,
         "write the answer": fastest(lambda: [encode_recommendation(answer, SERVED_BY) for answer in answers], size),
     }
 
@@ -82,13 +85,19 @@ def requests(servable: ServableVersion, size: int) -> list[bytes]:
     return [pb.RecommendItemsRequest(query=query, options=options).SerializeToString() for query in queries]
 
 
-def products(servable: ServableVersion, size: int) -> Callable[[], object]:
-    """The bare product of so many queries with all items."""
+def rough_scores(item_vectors: Path, size: int) -> Callable[[], object]:
+    """The scores of all items by 8 bits a component for so many queries, as retrieval has them computed."""
+    vectors = np.load(item_vectors)
+    items = QuantisedItems(vectors)
     random = np.random.default_rng(2)
-    items = random.normal(size=(servable.manifest.item_count, servable.manifest.dimension)).astype(np.float32)
-    queries = random.normal(size=(size, servable.manifest.dimension)).astype(np.float32)
-    out = np.empty((size, len(items)), np.float32)
-    return lambda: np.matmul(queries, items.T, out=out)
+    codes = quantised_queries(random.normal(size=(size, vectors.shape[1])).astype(np.float32)).codes
+    parts = [codes[start : start + SIZES[-1]] for start in range(0, size, SIZES[-1])]
+
+    def multiply() -> None:
+        for part in parts:
+            items.products(part)
+
+    return multiply
 
 
 def fastest(work: Callable[[], object], size: int) -> float:

@@ -7,6 +7,7 @@ python benchmarks/performance_pictures.py
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 
 import numpy as np
 from figures import read_figures
@@ -29,6 +30,8 @@ STYLES = {
 }
 LONGEST = 5_000.0
 """Milliseconds, of the scale."""
+MOST_FAILED = 1.0
+"""Percent of the calls; a server's line ends where more fail."""
 
 
 def main() -> None:
@@ -48,9 +51,12 @@ def latency_picture(values: Mapping[str, float]) -> str:
     for share in ("p50", "p99"):
         series = []
         for server in reversed(servers):
-            found = np.array([values[f"{server}: {rate:,} calls/s, {share}, ms"] for rate in rates])
+            failed = [values[f"{server}: {rate:,} calls/s, failed, %"] for rate in rates]
+            # Beyond that, what is answered at all is answered quickly, or is a refusal.
+            kept = list(takewhile(lambda pair: pair[1] <= MOST_FAILED, zip(rates, failed, strict=True)))
+            found = np.array([values[f"{server}: {rate:,} calls/s, {share}, ms"] for rate, _ in kept])
             series.append(Series(server, server, found.clip(max=LONGEST)))
-        x, y = Axis("calls that arrive in a second", Scale.linear([0, rates[-1]])), Axis("ms", decades(0.1, LONGEST))
+        x, y = Axis("calls that arrive in a second", Scale.linear([0, rates[-1]])), Axis("ms", decades(0.05, LONGEST))
         panels.append(Panel(share, line_chart(series, [Position(rate, f"{rate:,}") for rate in rates], x, y)))
     title = "latency by the calls that arrive in a second, for each server"
     return lines_picture(title, panels, STYLES, servers)
