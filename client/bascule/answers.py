@@ -44,6 +44,7 @@ def read_ranking(ranking: pb.Ranking, served_by: pb.ModelVersion) -> Ranking:
         # Most rankings have neither, and to look is quicker than to copy nothing.
         unknown_item_ids=tuple(ranking.unknown_item_ids) if ranking.unknown_item_ids else (),
         attributes=[_read_attributes(item) for item in ranking.attributes] if ranking.attributes else None,
+        because=[like.item_ids[:] for like in ranking.because] if ranking.because else None,
         shortfall=SHORTFALLS.get(ranking.shortfall, Shortfall.UNKNOWN) if ranking.shortfall else None,
         model=served_by.model,
         version=served_by.version,

@@ -58,6 +58,9 @@ class Ranking:
     """Ids of the query that the catalogue does not have: the first 100 distinct ones."""
     attributes: list[ItemAttributes] | None = None
     """Parallel to ``item_ids``; None where none were asked for, or nothing was ranked."""
+    because: list[list[str]] | None = None
+    """Parallel to ``item_ids``: ids of the query's history that are most like the item, the most alike first. None
+    where none were asked for, or no history was read."""
     shortfall: Shortfall | None = None
     """Why there are fewer items than were asked for; None where there are as many."""
     model: str = ""

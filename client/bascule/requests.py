@@ -150,6 +150,7 @@ def _ranking_options(options: RankingOptions) -> pb.RankingOptions:
         min_score=options.get("min_score"),
         diversity=options.get("diversity"),
         forbid_fallback=options.get("forbid_fallback", False),
+        because_count=options.get("because_count", 0),
         attributes=_strings(options.get("attributes", ()), "attributes"),
     )
 

@@ -93,6 +93,8 @@ class Rank:
     """From 0 to 1, see ``diversity.py``."""
     forbid_fallback: bool = False
     """Whether a query about which nothing is known gets no ranking."""
+    because_count: int = 0
+    """How many items of the history to name for each item, that are most like it."""
     attributes: tuple[str, ...] = ()
     """Names of the item attributes to return."""
 
@@ -129,6 +131,8 @@ class Ranking(NamedTuple):
     """The items' attributes, where any were asked for."""
     shortfall: Shortfall.ValueType = SHORTFALL_UNSPECIFIED
     """Why there are fewer than were asked for."""
+    because: list[list[str]] | None = None
+    """Ids of the history for each of the items, where any were asked for and a history was read."""
 
     @property
     def item_ids(self) -> list[str]:

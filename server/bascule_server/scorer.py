@@ -34,6 +34,7 @@ from bascule_server.query import (
     Ranking,
     Score,
 )
+from bascule_server.reasons import most_alike
 from bascule_server.retrieval import UNRESTRICTED, Found, Restriction, Retriever, best, products
 from bascule_server.retrievers import Retrievers
 from bascule_server.subject import TOWER_PATHS, Subject, Subjects
@@ -158,9 +159,18 @@ class Scorer:
                 _listed(task.unknown_item_ids),
                 self._catalogue.attributes(each.found.rows.tolist(), rank.attributes) if rank.attributes else None,
                 each.shortfall,
+                self._because(task, rank, each.found.rows),
             )
             for (task, rank), each, items in zip(asked, kept, listed, strict=True)
         ]
+
+    def _because(self, task: Task, rank: Rank, rows: NDArray[np.int64]) -> list[list[str]] | None:
+        """Ids of the history that was read, for each of the items in these rows."""
+        history = task.subject.history[-self._encoder.history_length :] if self._encoder.history_length else _NO_ROWS
+        if not rank.because_count or task.subject.path not in TOWER_PATHS or not len(history):
+            return None
+        alike = most_alike(rows, history, rank.because_count, self._retrievers.similar)
+        return [self._catalogue.item_ids.of(each.tolist()) for each in alike]
 
     def _shaped(self, task: Task, rank: Rank, found: Found) -> Shaped:
         """What is kept of the best items."""

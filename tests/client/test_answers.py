@@ -47,6 +47,12 @@ def test_a_path_of_the_future_is_unknown() -> None:
     assert read_ranking(pb.Ranking(path=99), SERVED_BY).path is RankingPath.UNKNOWN  # type: ignore[arg-type]
 
 
+def test_reasons_stand_parallel_to_the_items() -> None:
+    because = [pb.LikeItems(item_ids=["x", "y"]), pb.LikeItems()]
+    assert read_ranking(pb.Ranking(item_ids=["a", "b"], because=because), SERVED_BY).because == [["x", "y"], []]
+    assert read_ranking(pb.Ranking(item_ids=["a", "b"]), SERVED_BY).because is None
+
+
 def test_every_shortfall_has_a_name_and_a_full_ranking_has_none() -> None:
     assert set(SHORTFALLS) == set(pb.Shortfall.values()) - {pb.SHORTFALL_UNSPECIFIED}
     assert set(SHORTFALLS.values()) == set(Shortfall) - {Shortfall.UNKNOWN}

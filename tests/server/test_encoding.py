@@ -59,6 +59,11 @@ def test_a_short_ranking_says_why_with_and_without_other_peculiarities() -> None
     assert encoded(ranking()._replace(shortfall=why, unknown_item_ids=[])).shortfall == why
 
 
+def test_reasons_stand_parallel_to_the_items() -> None:
+    message = encoded(ranking()._replace(because=[["x", "y"], []], unknown_item_ids=[]))
+    assert [list(like.item_ids) for like in message.because] == [["x", "y"], []]
+
+
 def test_a_recommendation_names_the_version() -> None:
     message = pb.RecommendItemsResponse.FromString(encode_recommendation(ranking(), VERSION))
     assert (message.served_by, message.ranking) == (VERSION, encoded(ranking()))

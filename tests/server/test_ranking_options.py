@@ -74,6 +74,8 @@ def test_equal_options_are_equal_and_hashable(schema: Schema) -> None:
     [
         ({"item_count": -1}, "options.item_count", "got -1; expected 0 to 1,000"),
         ({"min_score": math.nan}, "options.min_score", "got nan; expected a finite number"),
+        ({"because_count": -1}, "options.because_count", "got -1; expected 0 to 10"),
+        ({"because_count": 11}, "options.because_count", "got 11; expected 0 to 10"),
         ({"diversity": -0.25}, "options.diversity", "got -0.25; expected a number from 0 to 1"),
         ({"diversity": 1.5}, "options.diversity", "got 1.5; expected a number from 0 to 1"),
         ({"diversity": math.nan}, "options.diversity", "got nan; expected a number from 0 to 1"),

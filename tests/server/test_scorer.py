@@ -246,7 +246,7 @@ class Reference:
             case Rank(forbid_fallback=True) if vector is None:
                 return NothingKnownError()
             case Rank():
-                return self._ranking(query, ask, path, vector, history if ask.exclude_history else [])
+                return self._ranking(query, ask, path, vector, history)
 
     def _path(self, query: Query, history: list[int], features: Mapping[str, FeatureValue]) -> RankingPath.ValueType:
         if query.vector is not None:
@@ -293,8 +293,9 @@ class Reference:
         rank: Rank,
         path: RankingPath.ValueType,
         vector: NDArray[np.float32] | None,
-        history: Sequence[int],
+        read: Sequence[int],
     ) -> Ranking:
+        history = read if rank.exclude_history else []
         scores = [self._score(vector, item["item_id"]) for item in self.items]
         found = [
             row
@@ -316,7 +317,23 @@ class Reference:
             self._unknown(query.history, query.excluded_item_ids, query.candidate_item_ids),
             attributes if rank.attributes else None,
             self._shortfall(rank, allowed, len(found), len(kept)),
+            self._because(rank, path, kept, read[-12:]),
         )
+
+    def _because(
+        self, rank: Rank, path: RankingPath.ValueType, kept: list[int], history: Sequence[int]
+    ) -> list[list[str]] | None:
+        of_users = (RankingPath.RANKING_PATH_PERSONALISED, RankingPath.RANKING_PATH_HISTORY)
+        if not rank.because_count or not history or path not in of_users:
+            return None
+        newest_first = list(dict.fromkeys(reversed(history)))
+        return [
+            [
+                self.items[other]["item_id"]
+                for other in sorted(newest_first, key=lambda each: -np.vecdot(self.vectors[each], self.vectors[row]))
+            ][: rank.because_count]
+            for row in kept
+        ]
 
     def _shortfall(self, rank: Rank, allowed: int, good: int, kept: int) -> Shortfall.ValueType:
         if kept == rank.item_count:
@@ -393,7 +410,7 @@ def assert_same(got: Answer, expected: Answer) -> None:
             assert got.item_ids == expected.item_ids
             assert got.unknown_item_ids == expected.unknown_item_ids
             assert got.attributes == expected.attributes
-            assert got.shortfall == expected.shortfall
+            assert (got.shortfall, got.because) == (expected.shortfall, expected.because)
             assert (got.path, got.scores.tobytes()) == (expected.path, expected.scores.tobytes())
         case (ItemScores(), ItemScores()):
             assert got.unknown_item_ids == expected.unknown_item_ids
@@ -427,6 +444,7 @@ ranks = st.builds(
     min_score=st.none() | st.sampled_from([-0.5, 0.0, 0.0078125, 0.25]),
     diversity=st.sampled_from([0.0, 0.0, 0.3, 1.0]),
     forbid_fallback=st.booleans(),
+    because_count=st.sampled_from([0, 0, 1, 3]),
     attributes=st.lists(st.sampled_from(["title", "genres", "year"]), unique=True).map(tuple),
 )
 

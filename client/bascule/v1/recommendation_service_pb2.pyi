@@ -363,6 +363,7 @@ class RankingOptions(_message.Message):
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     DIVERSITY_FIELD_NUMBER: _builtins.int
     FORBID_FALLBACK_FIELD_NUMBER: _builtins.int
+    BECAUSE_COUNT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     item_count: _builtins.int
     """How many items to return. 0: 10. Above 1,000: taken as 1,000. Negative: `INVALID_ARGUMENT`. Fewer are returned
@@ -387,6 +388,10 @@ class RankingOptions(_message.Message):
     forbid_fallback: _builtins.bool
     """Whether a query about which nothing is known gets no ranking, and not the most popular items:
     `FAILED_PRECONDITION`, reason `NOTHING_KNOWN`.
+    """
+    because_count: _builtins.int
+    """For each item of the ranking, how many items of the query's history to name that are most like it, in
+    `Ranking.because`. From 0, none, to 10.
     """
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeFilter]:
@@ -414,11 +419,12 @@ class RankingOptions(_message.Message):
         min_score: _builtins.float | None = ...,
         diversity: _builtins.float | None = ...,
         forbid_fallback: _builtins.bool = ...,
+        because_count: _builtins.int = ...,
         attributes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "min_score", b"min_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "attributes", b"attributes", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "filters", b"filters", "forbid_fallback", b"forbid_fallback", "item_count", b"item_count", "min_score", b"min_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "attributes", b"attributes", "because_count", b"because_count", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "filters", b"filters", "forbid_fallback", b"forbid_fallback", "item_count", b"item_count", "min_score", b"min_score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
@@ -551,6 +557,7 @@ class Ranking(_message.Message):
     UNKNOWN_ITEM_IDS_FIELD_NUMBER: _builtins.int
     SHORTFALL_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    BECAUSE_FIELD_NUMBER: _builtins.int
     path: Global___RankingPath.ValueType
     """How the ranking was made."""
     shortfall: Global___Shortfall.ValueType
@@ -575,6 +582,12 @@ class Ranking(_message.Message):
     def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemAttributes]:
         """The items' attributes, parallel to `item_ids`, where `RankingOptions.attributes` asked for any."""
 
+    @_builtins.property
+    def because(self) -> _containers.RepeatedCompositeFieldContainer[Global___LikeItems]:
+        """"Because you had ...": for each item, parallel to `item_ids`, where `RankingOptions.because_count` asked for it and
+        the path is `PERSONALISED` or `HISTORY`.
+        """
+
     def __init__(
         self,
         *,
@@ -584,14 +597,41 @@ class Ranking(_message.Message):
         unknown_item_ids: _abc.Iterable[_builtins.str] | None = ...,
         shortfall: Global___Shortfall.ValueType = ...,
         attributes: _abc.Iterable[Global___ItemAttributes] | None = ...,
+        because: _abc.Iterable[Global___LikeItems] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "item_ids", b"item_ids", "path", b"path", "scores", b"scores", "shortfall", b"shortfall", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "because", b"because", "item_ids", b"item_ids", "path", b"path", "scores", b"scores", "shortfall", b"shortfall", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ranking: _TypeAlias = Ranking  # noqa: Y015
+
+@_typing.final
+class LikeItems(_message.Message):
+    """Items of a query's history, among those that the model read, whose vectors have the largest cosines with the vector of
+    a recommended item. The most alike first; of equals the one that came last.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The items' ids, each once. As many as were asked for, or as there are."""
+
+    def __init__(
+        self,
+        *,
+        item_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_ids", b"item_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LikeItems: _TypeAlias = LikeItems  # noqa: Y015
 
 @_typing.final
 class ItemAttributes(_message.Message):
