@@ -28,7 +28,7 @@ from bascule.errors import (
 )
 from bascule.models import Model, ModelState, ValueKind
 from bascule.query import AnyOf, Cap, FeatureValue, Filter, InRange, NoneOf, Query, RankingOptions
-from bascule.ranking import ItemAttributes, Ranking, RankingPath
+from bascule.ranking import ItemAttributes, Ranking, RankingPath, Shortfall
 from bascule.requests import QueryLike
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "RankingOptions",
     "RankingPath",
     "RankingResult",
+    "Shortfall",
     "UnavailableError",
     "UnimplementedError",
     "ValueKind",

@@ -8,7 +8,7 @@ import grpc
 from bascule.arrays import Float32Array, float32_array
 from bascule.errors import BasculeError, Failure, InternalError, error_from_status
 from bascule.query import FeatureValue
-from bascule.ranking import ItemAttributes, Ranking, RankingPath
+from bascule.ranking import ItemAttributes, Ranking, RankingPath, Shortfall
 from bascule.v1 import recommendation_service_pb2 as pb
 
 RankingResult: TypeAlias = Ranking | BasculeError
@@ -28,6 +28,12 @@ RANKING_PATHS: dict[pb.RankingPath.ValueType, RankingPath] = {
     pb.RANKING_PATH_VECTOR: RankingPath.VECTOR,
 }
 
+SHORTFALLS: dict[pb.Shortfall.ValueType, Shortfall] = {
+    pb.SHORTFALL_RESTRICTED: Shortfall.RESTRICTED,
+    pb.SHORTFALL_CAP: Shortfall.CAP,
+    pb.SHORTFALL_MIN_SCORE: Shortfall.MIN_SCORE,
+}
+
 
 def read_ranking(ranking: pb.Ranking, served_by: pb.ModelVersion) -> Ranking:
     """One ranking, made by ``served_by``."""
@@ -38,6 +44,8 @@ def read_ranking(ranking: pb.Ranking, served_by: pb.ModelVersion) -> Ranking:
         # Most rankings have neither, and to look is quicker than to copy nothing.
         unknown_item_ids=tuple(ranking.unknown_item_ids) if ranking.unknown_item_ids else (),
         attributes=[_read_attributes(item) for item in ranking.attributes] if ranking.attributes else None,
+        because=[like.item_ids[:] for like in ranking.because] if ranking.because else None,
+        shortfall=SHORTFALLS.get(ranking.shortfall, Shortfall.UNKNOWN) if ranking.shortfall else None,
         model=served_by.model,
         version=served_by.version,
     )

@@ -110,6 +110,13 @@ class RankingOptions(TypedDict, total=False):
     """At most so many items with the same value of one attribute."""
     min_score: float | None
     """Items with a lower score stay out."""
+    diversity: float
+    """How much items that are unlike each other are preferred, from 0, where not given, to 1: maximal marginal
+    relevance, of which ``RankingOptions.diversity`` in the definitions of the API has the formula."""
+    forbid_fallback: bool
+    """Whether a query about which nothing is known gets no ranking but NOTHING_KNOWN: False where not given."""
+    because_count: int
+    """How many items of the history to name for each item, that are most like it: 0 where not given, at most 10."""
     attributes: Sequence[str]
     """Names of the attributes to return with each item. At most 32."""
     model: str

@@ -31,12 +31,26 @@ class RankingPath(StrEnum):
     """In a way that this version of the client does not know."""
 
 
+class Shortfall(StrEnum):
+    """Why a ranking has fewer items than were asked for."""
+
+    RESTRICTED = "restricted"
+    """No more items are left by what the query excludes, its candidates and the filters."""
+    CAP = "cap"
+    """No more items fit within the cap."""
+    MIN_SCORE = "min_score"
+    """No more items score as high as was asked for."""
+    UNKNOWN = "unknown"
+    """A reason that this version of the client does not know."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranking:
     """The best items for one query."""
 
     item_ids: list[str]
-    """Best first; at equal scores in the order of the catalogue."""
+    """Best first; at equal scores in the order of the catalogue. With ``diversity``, in the order in which they were
+    taken."""
     scores: Float32Array
     """float32 [items], parallel to ``item_ids``. Higher is better."""
     path: RankingPath = RankingPath.UNKNOWN
@@ -44,6 +58,11 @@ class Ranking:
     """Ids of the query that the catalogue does not have: the first 100 distinct ones."""
     attributes: list[ItemAttributes] | None = None
     """Parallel to ``item_ids``; None where none were asked for, or nothing was ranked."""
+    because: list[list[str]] | None = None
+    """Parallel to ``item_ids``: ids of the query's history that are most like the item, the most alike first. None
+    where none were asked for, or no history was read."""
+    shortfall: Shortfall | None = None
+    """Why there are fewer items than were asked for; None where there are as many."""
     model: str = ""
     """The model that ranked."""
     version: int = 0

@@ -148,6 +148,9 @@ def _ranking_options(options: RankingOptions) -> pb.RankingOptions:
         filters=[_filter_message(each) for each in options.get("filters", ())],
         cap=None if cap is None else _cap_message(cap),
         min_score=options.get("min_score"),
+        diversity=options.get("diversity"),
+        forbid_fallback=options.get("forbid_fallback", False),
+        because_count=options.get("because_count", 0),
         attributes=_strings(options.get("attributes", ()), "attributes"),
     )
 

@@ -230,6 +230,11 @@ class QueryEncoder:
         self.features = FeaturesEncoder(features, vocabularies)
         self._history = _declared_history(features)
 
+    @property
+    def history_length(self) -> int:
+        """How many items of a history the tower reads, the newest; 0 where it reads none."""
+        return self._history.max_length
+
     def encode(self, subjects: Sequence[Encodable]) -> dict[str, NDArray[Any]]:
         """The tensor [rows, ...] of each feature by its name, one subject a row."""
         tensors = self.features.encode([subject.features for subject in subjects])

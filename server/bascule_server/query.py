@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule.v1.recommendation_service_pb2 import RankingPath
+from bascule.v1.recommendation_service_pb2 import SHORTFALL_UNSPECIFIED, RankingPath, Shortfall
 from bascule_server.item_ids import ListedItems
 
 FeatureValue: TypeAlias = str | float | tuple[str, ...]
@@ -89,6 +89,12 @@ class Rank:
     filters: tuple[Filter, ...] = ()
     cap: Cap | None = None
     min_score: float | None = None
+    diversity: float = 0.0
+    """From 0 to 1, see ``diversity.py``."""
+    forbid_fallback: bool = False
+    """Whether a query about which nothing is known gets no ranking."""
+    because_count: int = 0
+    """How many items of the history to name for each item, that are most like it."""
     attributes: tuple[str, ...] = ()
     """Names of the item attributes to return."""
 
@@ -123,6 +129,10 @@ class Ranking(NamedTuple):
     """Ids of the query that the catalogue does not have: the first 100 distinct ones."""
     attributes: list[dict[str, FeatureValue]] | None = None
     """The items' attributes, where any were asked for."""
+    shortfall: Shortfall.ValueType = SHORTFALL_UNSPECIFIED
+    """Why there are fewer than were asked for."""
+    because: list[list[str]] | None = None
+    """Ids of the history for each of the items, where any were asked for and a history was read."""
 
     @property
     def item_ids(self) -> list[str]:
@@ -158,7 +168,7 @@ class ItemNotFoundError(QueryError):
 
 
 class NothingKnownError(QueryError):
-    """A vector was asked of a query about which the model knows nothing."""
+    """A vector, or a ranking without a fallback, was asked of a query about which the model knows nothing."""
 
 
 Answer: TypeAlias = Ranking | ItemScores | QueryVector | QueryError

@@ -14,6 +14,7 @@ DEFAULT_ITEM_COUNT = 10
 MAX_ITEM_COUNT = 1_000
 MAX_FILTERS = 32
 MAX_RETURNED_ATTRIBUTES = 32
+MAX_BECAUSE = 10
 
 MAX_KEPT = 256
 """How many different options are kept decoded."""
@@ -42,6 +43,9 @@ def _decoded(options: RankingOptions, path: str, schema: Schema) -> Rank:
         filters=_filters(options, f"{path}.filters", schema),
         cap=_cap(options.cap, f"{path}.cap", schema) if options.HasField("cap") else None,
         min_score=finite(options.min_score, f"{path}.min_score") if options.HasField("min_score") else None,
+        diversity=_diversity(options.diversity, f"{path}.diversity"),
+        forbid_fallback=options.forbid_fallback,
+        because_count=_because_count(options.because_count, f"{path}.because_count"),
         attributes=_returned_attributes(options, f"{path}.attributes", schema),
     )
 
@@ -50,6 +54,18 @@ def _item_count(item_count: int, path: str) -> int:
     if item_count < 0:
         raise invalid_field(path, f"got {item_count}; expected 0 to {MAX_ITEM_COUNT:,}")
     return min(item_count or DEFAULT_ITEM_COUNT, MAX_ITEM_COUNT)
+
+
+def _diversity(weight: float, path: str) -> float:
+    if not 0 <= weight <= 1:
+        raise invalid_field(path, f"got {weight:g}; expected a number from 0 to 1")
+    return weight
+
+
+def _because_count(count: int, path: str) -> int:
+    if not 0 <= count <= MAX_BECAUSE:
+        raise invalid_field(path, f"got {count}; expected 0 to {MAX_BECAUSE}")
+    return count
 
 
 def _returned_attributes(options: RankingOptions, path: str, schema: Schema) -> tuple[str, ...]:

@@ -18,9 +18,10 @@ from bascule.v1.recommendation_service_pb2 import (
     RANKING_PATH_VECTOR,
 )
 from bascule_server.catalogue import Catalogue
+from bascule_server.diversity import pool_size
 from bascule_server.encoder import QueryEncoder
 from bascule_server.item_ids import UNKNOWN, Known
-from bascule_server.listing import capped, scoring_at_least
+from bascule_server.listing import Shaped, shaped
 from bascule_server.query import (
     Answer,
     Embed,
@@ -33,6 +34,7 @@ from bascule_server.query import (
     Ranking,
     Score,
 )
+from bascule_server.reasons import most_alike
 from bascule_server.retrieval import UNRESTRICTED, Found, Restriction, Retriever, best, products
 from bascule_server.retrievers import Retrievers
 from bascule_server.subject import TOWER_PATHS, Subject, Subjects
@@ -100,7 +102,7 @@ class Scorer:
             subject = self._subjects.of(question.query, history)
         except QueryError as error:
             return error
-        if isinstance(question.ask, Embed) and subject.path == RANKING_PATH_POPULAR:
+        if subject.path == RANKING_PATH_POPULAR and _needs_knowledge(question.ask):
             return NothingKnownError()
         if not isinstance(question.ask, Rank):
             return Task(question, subject, list(subject.unknown_item_ids))
@@ -146,26 +148,35 @@ class Scorer:
         return answers
 
     def _rankings(self, asked: Sequence[tuple[Task, Rank]]) -> list[Ranking]:
-        found = self._best([task for task, _ in asked], [rank.item_count for _, rank in asked])
-        shaped = [self._shaped(task, rank, each) for (task, rank), each in zip(asked, found, strict=True)]
-        listed = self._catalogue.item_ids.listed([each.rows for each in shaped])
+        found = self._best([task for task, _ in asked], [pool_size(rank) for _, rank in asked])
+        kept = [self._shaped(task, rank, each) for (task, rank), each in zip(asked, found, strict=True)]
+        listed = self._catalogue.item_ids.listed([each.found.rows for each in kept])
         return [
             Ranking(
                 items,
-                each.scores,
+                each.found.scores,
                 task.subject.path,
                 _listed(task.unknown_item_ids),
-                self._catalogue.attributes(each.rows.tolist(), rank.attributes) if rank.attributes else None,
+                self._catalogue.attributes(each.found.rows.tolist(), rank.attributes) if rank.attributes else None,
+                each.shortfall,
+                self._because(task, rank, each.found.rows),
             )
-            for (task, rank), each, items in zip(asked, shaped, listed, strict=True)
+            for (task, rank), each, items in zip(asked, kept, listed, strict=True)
         ]
 
-    def _shaped(self, task: Task, rank: Rank, found: Found) -> Found:
+    def _because(self, task: Task, rank: Rank, rows: NDArray[np.int64]) -> list[list[str]] | None:
+        """Ids of the history that was read, for each of the items in these rows."""
+        history = task.subject.history[-self._encoder.history_length :] if self._encoder.history_length else _NO_ROWS
+        if not rank.because_count or task.subject.path not in TOWER_PATHS or not len(history):
+            return None
+        alike = most_alike(rows, history, rank.because_count, self._retrievers.similar)
+        return [self._catalogue.item_ids.of(each.tolist()) for each in alike]
+
+    def _shaped(self, task: Task, rank: Rank, found: Found) -> Shaped:
         """What is kept of the best items."""
-        if rank.cap is not None:
-            column = self._catalogue.column(rank.cap.attribute)
-            found = capped(found, column, rank, lambda count: self._best([task], [count])[0])
-        return found if rank.min_score is None else scoring_at_least(rank.min_score, found)
+        column = None if rank.cap is None else self._catalogue.column(rank.cap.attribute)
+        vectors_of = self._retriever_of(task).vectors_of
+        return shaped(found, rank, column, vectors_of, lambda count: self._best([task], [count])[0])
 
     def _best(self, tasks: Sequence[Task], counts: Sequence[int]) -> list[Found]:
         """The best items for each task, within its exclusions, filters and candidates."""
@@ -202,6 +213,10 @@ class Scorer:
         scores[is_known] = self._scores(task, rows[is_known])
         unknown = [item_id for item_id, known in zip(ask.item_ids, is_known.tolist(), strict=True) if not known]
         return ItemScores(scores, task.subject.path, _listed([*task.unknown_item_ids, *unknown]))
+
+
+def _needs_knowledge(ask: Rank | Score | Embed) -> bool:
+    return isinstance(ask, Embed) or (isinstance(ask, Rank) and ask.forbid_fallback)
 
 
 def _listed(unknown_item_ids: Sequence[str]) -> list[str]:

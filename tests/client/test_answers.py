@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule import InternalError, NotFoundError, Ranking, RankingPath
+from bascule import InternalError, NotFoundError, Ranking, RankingPath, Shortfall
 from bascule.answers import (
     RANKING_PATHS,
+    SHORTFALLS,
     read_embeddings,
     read_feature_value,
     read_ranking,
@@ -44,6 +45,20 @@ def test_every_path_that_is_sent_has_a_name() -> None:
 
 def test_a_path_of_the_future_is_unknown() -> None:
     assert read_ranking(pb.Ranking(path=99), SERVED_BY).path is RankingPath.UNKNOWN  # type: ignore[arg-type]
+
+
+def test_reasons_stand_parallel_to_the_items() -> None:
+    because = [pb.LikeItems(item_ids=["x", "y"]), pb.LikeItems()]
+    assert read_ranking(pb.Ranking(item_ids=["a", "b"], because=because), SERVED_BY).because == [["x", "y"], []]
+    assert read_ranking(pb.Ranking(item_ids=["a", "b"]), SERVED_BY).because is None
+
+
+def test_every_shortfall_has_a_name_and_a_full_ranking_has_none() -> None:
+    assert set(SHORTFALLS) == set(pb.Shortfall.values()) - {pb.SHORTFALL_UNSPECIFIED}
+    assert set(SHORTFALLS.values()) == set(Shortfall) - {Shortfall.UNKNOWN}
+    assert read_ranking(pb.Ranking(shortfall=pb.SHORTFALL_CAP), SERVED_BY).shortfall is Shortfall.CAP
+    assert read_ranking(pb.Ranking(shortfall=99), SERVED_BY).shortfall is Shortfall.UNKNOWN  # type: ignore[arg-type]
+    assert read_ranking(pb.Ranking(), SERVED_BY).shortfall is None
 
 
 @given(st.text() | st.floats(allow_nan=False) | st.lists(st.text(), max_size=3))

@@ -147,13 +147,18 @@ def test_every_option_reaches_the_message() -> None:
         filters=[AnyOf("genre", ["a", "b"]), NoneOf("genre", ["c"]), InRange("year", min=1990)],
         cap=Cap("genre", 2),
         min_score=-0.5,
+        diversity=0.25,
+        forbid_fallback=True,
+        because_count=2,
         attributes=["title"],
         model="movies",
         version=4,
     )
     options = request.options
     assert (request.model.model, request.model.version) == ("movies", 4)
-    assert (options.item_count, options.exclude_history, options.min_score) == (3, False, -0.5)
+    assert (options.item_count, options.exclude_history) == (3, False)
+    assert (options.min_score, options.diversity) == (-0.5, 0.25)
+    assert (options.forbid_fallback, options.because_count) == (True, 2)
     assert [each.WhichOneof("condition") for each in options.filters] == ["any_of", "none_of", "range"]
     assert list(options.filters[0].any_of.values) == ["a", "b"]
     assert options.filters[2].range.min == 1990
@@ -173,7 +178,7 @@ def test_a_range_needs_an_end() -> None:
 
 
 def test_an_option_that_there_is_not_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match="no such option: kount; there are attributes, cap, count"):
+    with pytest.raises(TypeError, match="no such option: kount; there are attributes, because_count, cap, count"):
         ranking_request("42", kount=3)  # type: ignore[call-arg]
 
 

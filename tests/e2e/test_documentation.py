@@ -1,6 +1,7 @@
 """The documentation is true: its code runs, its tables equal the code, and its links lead somewhere."""
 
 import importlib.metadata
+import inspect
 import io
 import json
 import re
@@ -20,6 +21,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from bascule import Client, RankingOptions
 from bascule.v1 import artifact_pb2, model_service_pb2, recommendation_service_pb2
 from bascule_server import artifact, decoding, field_checks, ranking_options, scorer
 from bascule_server.config import ServerConfig
@@ -45,7 +47,9 @@ from bascule_training.tables import InteractionColumns
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-API, ARTIFACT, SERVER, TRAINING = (ROOT / "docs" / f"{name}.md" for name in ("api", "artifact", "server", "training"))
+API, ARTIFACT, SERVER, TRAINING, RECOMMENDING = (
+    ROOT / "docs" / f"{name}.md" for name in ("api", "artifact", "server", "training", "recommending")
+)
 BENCHMARKS = ROOT / "docs" / "benchmarks.md"
 TWO_TOWERS_AND_SVD = ROOT / "docs" / "two_towers_and_svd.md"
 PAGES = (
@@ -58,6 +62,7 @@ PAGES = (
     TRAINING,
     BENCHMARKS,
     TWO_TOWERS_AND_SVD,
+    RECOMMENDING,
 )
 SPLITS = {config.model_fields["kind"].default: config for config in (LeaveOneOut, GlobalTime, Random, Given)}
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -99,6 +104,27 @@ def test_the_code_in_the_readme_runs_against_a_real_server(server_address: str) 
     assert lines[0].startswith("tiny 1 ")
     assert lines[1].startswith("popular ")
     assert lines[-2:] == ["1000 ranked", "0 failed"]
+
+
+def test_the_page_on_recommending_runs_against_a_real_server(server_address: str) -> None:
+    code = "\n".join(code_blocks(RECOMMENDING, "python"))
+    output = io.StringIO()
+    with redirect_stdout(output):
+        exec(compile(code.replace(DEFAULT_ADDRESS, server_address), str(RECOMMENDING), "exec"), {})
+    lines = output.getvalue().splitlines()
+    assert lines[0] == "personalised history cold popular similar vector"
+    assert "Nothing about the query is known" in lines[1]
+    assert lines[-1] == "300 ranked"
+
+
+def test_the_page_on_recommending_names_every_option() -> None:
+    page = RECOMMENDING.read_text()
+    for option in (
+        *RankingOptions.__optional_keys__ - {"model", "version"},
+        *inspect.signature(Client.recommend).parameters,
+    ):
+        if option not in ("self", "options", "timeout", "user_id"):
+            assert f"{option}=" in page or f"`{option}`" in page, option
 
 
 def test_the_example_asks_a_real_server_in_every_way(server_address: str) -> None:

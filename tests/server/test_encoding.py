@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from bascule_server.query import ItemNotFoundError, ItemScores, NothingKnownErro
 VERSION = ModelVersion(model="m", version=3)
 
 
-def ranking(**fields: list[dict[str, str | float | tuple[str, ...]]]) -> Ranking:
+def ranking(**fields: Any) -> Ranking:
     scores = np.array([0.5, 0.25], np.float32)
     (items,) = ItemIds(["a", "b"]).listed([np.array([1, 0])])
     return Ranking(items, scores, RankingPath.RANKING_PATH_COLD, ["x"], **fields)
@@ -50,6 +51,17 @@ def test_an_empty_ranking_has_its_path() -> None:
     (nothing,) = ItemIds(["a"]).listed([np.empty(0, np.int64)])
     message = encoded(Ranking(nothing, np.empty(0, np.float32), RankingPath.RANKING_PATH_POPULAR, []))
     assert message == pb.Ranking(path=RankingPath.RANKING_PATH_POPULAR)
+
+
+def test_a_short_ranking_says_why_with_and_without_other_peculiarities() -> None:
+    why = pb.SHORTFALL_CAP
+    assert encoded(ranking()._replace(shortfall=why)).shortfall == why
+    assert encoded(ranking()._replace(shortfall=why, unknown_item_ids=[])).shortfall == why
+
+
+def test_reasons_stand_parallel_to_the_items() -> None:
+    message = encoded(ranking()._replace(because=[["x", "y"], []], unknown_item_ids=[]))
+    assert [list(like.item_ids) for like in message.because] == [["x", "y"], []]
 
 
 def test_a_recommendation_names_the_version() -> None:

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from bascule.v1.recommendation_service_pb2 import Shortfall
 from bascule_server.catalogue import Categories, Column, Numbers
-from bascule_server.listing import capped, scoring_at_least
+from bascule_server.diversity import pool_size
+from bascule_server.listing import scoring_at_least, shaped
 from bascule_server.query import Cap, Rank
 from bascule_server.retrieval import Found
 
@@ -22,8 +25,13 @@ def first(count: int, item_count: int = 6) -> Found:
     return Found(rows, -rows.astype(np.float32))
 
 
+def no_vectors(_: object) -> NDArray[np.float32]:
+    raise AssertionError("a list that need not be diverse has no use for vectors")
+
+
 def cap(column: Column, rank: Rank, item_count: int = 6) -> Found:
-    return capped(first(rank.item_count, item_count), column, rank, lambda count: first(count, item_count))
+    found = first(rank.item_count, item_count)
+    return shaped(found, rank, column, no_vectors, lambda count: first(count, item_count)).found
 
 
 def test_items_beyond_the_cap_are_passed_over_and_those_without_a_value_never() -> None:
@@ -46,8 +54,9 @@ def test_no_more_are_fetched_than_are_needed() -> None:
 
     rank = replace(ONE_OF_EACH, item_count=2)
     roomy = Rank(item_count=2, cap=Cap("genres", 2))
-    assert capped(first(2), GENRES, roomy, fetch).rows.tolist() == [0, 1]
-    assert capped(first(1), GENRES, rank, fetch).rows.tolist() == [0]
+    assert shaped(first(2), roomy, GENRES, no_vectors, fetch).found.rows.tolist() == [0, 1]
+    assert shaped(first(1), rank, GENRES, no_vectors, fetch).found.rows.tolist() == [0]
+    assert shaped(first(2), replace(rank, min_score=-0.5), GENRES, no_vectors, fetch).found.rows.tolist() == [0]
 
 
 def test_a_single_value_is_capped_like_several() -> None:
@@ -61,9 +70,19 @@ def test_an_item_that_has_a_value_twice_counts_once() -> None:
     assert cap(genres, Rank(cap=Cap("genres", 2)), item_count=3).rows.tolist() == [0, 1]
 
 
-def test_a_list_without_a_cap_cannot_be_capped() -> None:
-    with pytest.raises(ValueError, match="no cap"):
-        cap(GENRES, Rank())
+def test_a_diverse_list_is_filled_from_as_many_items_as_its_cap_needs() -> None:
+    # Ten items of one genre, and then one of another.
+    genres = Categories([("sad",)] * 10 + [("new",)], multi_valued=True)
+    rank = Rank(item_count=2, diversity=0.5, cap=Cap("genres", 1))
+    counts: list[int] = []
+
+    def fetch(count: int) -> Found:
+        counts.append(count)
+        return first(count, 11)
+
+    vectors = np.eye(11, dtype=np.float32)
+    found, _ = shaped(fetch(pool_size(rank)), rank, genres, lambda rows: vectors[rows], fetch)
+    assert (found.rows.tolist(), counts) == ([0, 10], [10, 40])
 
 
 @given(
@@ -81,6 +100,22 @@ def test_capping_as_items_are_fetched_is_capping_all_of_them(
             kept.append(row)
     rank = Rank(item_count=item_count, cap=Cap("genres", max_count))
     assert cap(Categories(items, multi_valued=True), rank, len(items)).rows.tolist() == kept
+
+
+@pytest.mark.parametrize(
+    ("rank", "why"),
+    [
+        (Rank(item_count=6), Shortfall.SHORTFALL_UNSPECIFIED),
+        (Rank(item_count=7), Shortfall.SHORTFALL_RESTRICTED),
+        (Rank(item_count=6, cap=Cap("genres", 1)), Shortfall.SHORTFALL_CAP),
+        (Rank(item_count=4, min_score=-2), Shortfall.SHORTFALL_MIN_SCORE),
+        (Rank(item_count=4, min_score=-2, cap=Cap("genres", 1)), Shortfall.SHORTFALL_MIN_SCORE),
+        (Rank(item_count=3, min_score=-2), Shortfall.SHORTFALL_UNSPECIFIED),
+    ],
+)
+def test_a_short_list_says_why(rank: Rank, why: Shortfall.ValueType) -> None:
+    found = first(rank.item_count)
+    assert shaped(found, rank, GENRES, no_vectors, first).shortfall == why
 
 
 def test_items_with_a_lower_score_stay_out() -> None:

@@ -37,6 +37,10 @@ def test_a_lowest_score_of_zero_is_a_limit_and_an_absent_one_is_none(schema: Sch
     assert decode_options(RankingOptions(), "options", schema).min_score is None
 
 
+def test_the_fallback_is_forbidden_as_asked(schema: Schema) -> None:
+    assert decode_options(RankingOptions(forbid_fallback=True), "options", schema) == Rank(forbid_fallback=True)
+
+
 def test_restrictions_keep_their_order_and_meaning(schema: Schema) -> None:
     options = RankingOptions(
         filters=[
@@ -70,6 +74,11 @@ def test_equal_options_are_equal_and_hashable(schema: Schema) -> None:
     [
         ({"item_count": -1}, "options.item_count", "got -1; expected 0 to 1,000"),
         ({"min_score": math.nan}, "options.min_score", "got nan; expected a finite number"),
+        ({"because_count": -1}, "options.because_count", "got -1; expected 0 to 10"),
+        ({"because_count": 11}, "options.because_count", "got 11; expected 0 to 10"),
+        ({"diversity": -0.25}, "options.diversity", "got -0.25; expected a number from 0 to 1"),
+        ({"diversity": 1.5}, "options.diversity", "got 1.5; expected a number from 0 to 1"),
+        ({"diversity": math.nan}, "options.diversity", "got nan; expected a number from 0 to 1"),
         ({"attributes": ["title"] * 33}, "options.attributes", "got 33; expected at most 32"),
         (
             {"attributes": ["title", "colour"]},

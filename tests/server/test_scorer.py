@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Feature, HistoryFeature, StandardisedFeature
-from bascule.v1.recommendation_service_pb2 import RankingPath
+from bascule.v1.recommendation_service_pb2 import RankingPath, Shortfall
 from bascule_server import artifact
 from bascule_server.artifact import read_manifest
 from bascule_server.catalogue import Catalogue, Categories, Numbers
@@ -243,8 +243,10 @@ class Reference:
             case Score():
                 scores = [self._score(vector, item_id) for item_id in ask.item_ids]
                 return ItemScores(np.array(scores, np.float32), path, self._unknown(query.history, ask.item_ids))
+            case Rank(forbid_fallback=True) if vector is None:
+                return NothingKnownError()
             case Rank():
-                return self._ranking(query, ask, path, vector, history if ask.exclude_history else [])
+                return self._ranking(query, ask, path, vector, history)
 
     def _path(self, query: Query, history: list[int], features: Mapping[str, FeatureValue]) -> RankingPath.ValueType:
         if query.vector is not None:
@@ -291,22 +293,22 @@ class Reference:
         rank: Rank,
         path: RankingPath.ValueType,
         vector: NDArray[np.float32] | None,
-        history: Sequence[int],
+        read: Sequence[int],
     ) -> Ranking:
-        kept: list[int] = []
+        history = read if rank.exclude_history else []
         scores = [self._score(vector, item["item_id"]) for item in self.items]
-        for row in sorted(range(len(self.items)), key=lambda row: (-scores[row], row)):
-            item = self.items[row]
-            if (
-                len(kept) < rank.item_count
-                and (not query.candidate_item_ids or item["item_id"] in query.candidate_item_ids)
-                and item["item_id"] not in (*query.excluded_item_ids, query.item_id)
-                and row not in history
-                and all(satisfies(item, condition) for condition in rank.filters)
-                and (rank.cap is None or self._has_room(item, [self.items[other] for other in kept], rank.cap))
-            ):
-                kept.append(row)
-        kept = [row for row in kept if rank.min_score is None or scores[row] >= rank.min_score]
+        found = [
+            row
+            for row in sorted(range(len(self.items)), key=lambda row: (-scores[row], row))
+            if self._may_be_found(query, rank, row, history)
+        ]
+        allowed = len(found)
+        found = [row for row in found if rank.min_score is None or scores[row] >= rank.min_score]
+        size = min(5 * rank.item_count, 1_000) if rank.diversity else len(found)
+        kept = self._taken(found[:size], scores, rank)
+        while len(kept) < rank.item_count and size < len(found):
+            size *= 4
+            kept = self._taken(found[:size], scores, rank)
         attributes = [{name: shown(self.items[row][name]) for name in rank.attributes} for row in kept]
         return Ranking(
             self.item_ids.listed([np.array(kept, np.int64)])[0],
@@ -314,7 +316,63 @@ class Reference:
             path,
             self._unknown(query.history, query.excluded_item_ids, query.candidate_item_ids),
             attributes if rank.attributes else None,
+            self._shortfall(rank, allowed, len(found), len(kept)),
+            self._because(rank, path, kept, read[-12:]),
         )
+
+    def _because(
+        self, rank: Rank, path: RankingPath.ValueType, kept: list[int], history: Sequence[int]
+    ) -> list[list[str]] | None:
+        of_users = (RankingPath.RANKING_PATH_PERSONALISED, RankingPath.RANKING_PATH_HISTORY)
+        if not rank.because_count or not history or path not in of_users:
+            return None
+        newest_first = list(dict.fromkeys(reversed(history)))
+        return [
+            [
+                self.items[other]["item_id"]
+                for other in sorted(newest_first, key=lambda each: -np.vecdot(self.vectors[each], self.vectors[row]))
+            ][: rank.because_count]
+            for row in kept
+        ]
+
+    def _shortfall(self, rank: Rank, allowed: int, good: int, kept: int) -> Shortfall.ValueType:
+        if kept == rank.item_count:
+            return Shortfall.SHORTFALL_UNSPECIFIED
+        if good < allowed:
+            return Shortfall.SHORTFALL_MIN_SCORE
+        return Shortfall.SHORTFALL_CAP if kept < good else Shortfall.SHORTFALL_RESTRICTED
+
+    def _may_be_found(self, query: Query, rank: Rank, row: int, history: Sequence[int]) -> bool:
+        item = self.items[row]
+        return (
+            (not query.candidate_item_ids or item["item_id"] in query.candidate_item_ids)
+            and item["item_id"] not in (*query.excluded_item_ids, query.item_id)
+            and row not in history
+            and all(satisfies(item, condition) for condition in rank.filters)
+        )
+
+    def _taken(self, pool: list[int], scores: Sequence[float], rank: Rank) -> list[int]:
+        """Those of the largest marginal relevance, one by one, within the cap."""
+        wide = self.vectors.astype(np.float64)
+        directions = wide / np.linalg.norm(wide, axis=1)[:, None]
+        low, high = (limit((scores[row] for row in pool), default=0.0) for limit in (min, max))
+        relevance = {row: (scores[row] - low) / (high - low) if high > low else 1.0 for row in pool}
+        kept: list[int] = []
+        left = list(pool)
+        while left and len(kept) < rank.item_count:
+            best = left[0]
+            if rank.diversity:
+                marginal = [
+                    (1 - rank.diversity) * relevance[row]
+                    - rank.diversity
+                    * max((np.vecdot(directions[row], directions[other]) for other in kept), default=0.0)
+                    for row in left
+                ]
+                best = left[int(np.argmax(marginal))]
+            left.remove(best)
+            if rank.cap is None or self._has_room(self.items[best], [self.items[other] for other in kept], rank.cap):
+                kept.append(best)
+        return kept
 
     def _has_room(self, item: Mapping[str, Any], kept: Sequence[Mapping[str, Any]], cap: Cap) -> bool:
         having = [values_of(other, cap.attribute) for other in kept]
@@ -352,6 +410,7 @@ def assert_same(got: Answer, expected: Answer) -> None:
             assert got.item_ids == expected.item_ids
             assert got.unknown_item_ids == expected.unknown_item_ids
             assert got.attributes == expected.attributes
+            assert (got.shortfall, got.because) == (expected.shortfall, expected.because)
             assert (got.path, got.scores.tobytes()) == (expected.path, expected.scores.tobytes())
         case (ItemScores(), ItemScores()):
             assert got.unknown_item_ids == expected.unknown_item_ids
@@ -383,6 +442,9 @@ ranks = st.builds(
     filters=st.lists(filters, max_size=2).map(tuple),
     cap=st.none() | st.builds(Cap, st.sampled_from(["genres", "title"]), st.integers(1, 3)),
     min_score=st.none() | st.sampled_from([-0.5, 0.0, 0.0078125, 0.25]),
+    diversity=st.sampled_from([0.0, 0.0, 0.3, 1.0]),
+    forbid_fallback=st.booleans(),
+    because_count=st.sampled_from([0, 0, 1, 3]),
     attributes=st.lists(st.sampled_from(["title", "genres", "year"]), unique=True).map(tuple),
 )
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-SLICE_ROWS = 8192
-"""Rows of a Parquet file that are in memory at once."""
+SLICE_ROWS = 65_536
+"""Rows of a Parquet file that are in memory at once. For each slice the row groups that it touches are read anew, and
+these are often as large."""
 
 Row: TypeAlias = Mapping[str, Any]
 

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from bascule.query import Query
 
 
+QUERIES_PER_MESSAGE = 256
+"""As many as a server computes together. With 64 the file takes a sixth longer: threads wait for each other at each
+message."""
+
+PROGRESS_ROWS = 256
+"""Rows between two steps of the progress bar."""
+
 CONNECTIONS = 8
 """Each has a stream, and so each worker of the server some: the kernel parts connections among them, not calls."""
 
@@ -81,13 +88,16 @@ def _score_file(users: Path, out: Path, client: "Client", model: str, count: int
         task = progress.add_task("", total=input_format.count_rows(users))
         asked = Asked(input_format.read_rows(users), features, columns)
         row_number = 0
-        for row_number, result in enumerate(client.stream(asked, count=count), start=1):
+        for row_number, result in enumerate(
+            client.stream(asked, count=count, queries_per_message=QUERIES_PER_MESSAGE), start=1
+        ):
             user_id = asked.user_ids.popleft()
             output.write(ranking_row(user_id, result))
             if isinstance(result, BasculeError):
                 failed_rows.write(row_number, user_id, result)
-            progress.advance(task)
-        progress.update(task, total=row_number)
+            if row_number % PROGRESS_ROWS == 0:
+                progress.update(task, completed=row_number)
+        progress.update(task, completed=row_number, total=row_number)
     failed_rows.remove_stale()
     click.echo(f"{out}: {row_number:,} rows")
     if failed_rows.count:

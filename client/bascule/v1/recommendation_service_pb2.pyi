@@ -20,6 +20,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Shortfall:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ShortfallEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Shortfall.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHORTFALL_UNSPECIFIED: _Shortfall.ValueType  # 0
+    """It has as many."""
+    SHORTFALL_RESTRICTED: _Shortfall.ValueType  # 1
+    """No more items are left by what the query excludes, its candidates and the filters."""
+    SHORTFALL_CAP: _Shortfall.ValueType  # 2
+    """No more items fit within the cap."""
+    SHORTFALL_MIN_SCORE: _Shortfall.ValueType  # 3
+    """No more items score as high as `RankingOptions.min_score`."""
+
+class Shortfall(_Shortfall, metaclass=_ShortfallEnumTypeWrapper):
+    """Why a ranking has fewer items than were asked for."""
+
+SHORTFALL_UNSPECIFIED: Shortfall.ValueType  # 0
+"""It has as many."""
+SHORTFALL_RESTRICTED: Shortfall.ValueType  # 1
+"""No more items are left by what the query excludes, its candidates and the filters."""
+SHORTFALL_CAP: Shortfall.ValueType  # 2
+"""No more items fit within the cap."""
+SHORTFALL_MIN_SCORE: Shortfall.ValueType  # 3
+"""No more items score as high as `RankingOptions.min_score`."""
+Global___Shortfall: _TypeAlias = Shortfall  # noqa: Y015
+
 class _RankingPath:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -179,7 +207,7 @@ Global___Query: _TypeAlias = Query  # noqa: Y015
 @_typing.final
 class User(_message.Message):
     """A user, by what the caller knows about them. Any of the fields may be absent; with all of them absent or unknown
-    to the model, the most popular items are ranked.
+    to the model, the most popular items are ranked, unless `RankingOptions.forbid_fallback` says otherwise.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -333,15 +361,38 @@ class RankingOptions(_message.Message):
     FILTERS_FIELD_NUMBER: _builtins.int
     CAP_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    FORBID_FALLBACK_FIELD_NUMBER: _builtins.int
+    BECAUSE_COUNT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     item_count: _builtins.int
     """How many items to return. 0: 10. Above 1,000: taken as 1,000. Negative: `INVALID_ARGUMENT`. Fewer are returned
-    only where fewer are allowed by the query and these options.
+    only where fewer are allowed by the query and these options; `Ranking.shortfall` says which of them it was.
     """
     exclude_history: _builtins.bool
     """Whether items in the query's history stay out of its ranking. Default: true."""
     min_score: _builtins.float
     """Items with a lower score stay out. Finite. Absent: no limit."""
+    diversity: _builtins.float
+    """How much items that are unlike each other are preferred, from 0 to 1; 0 and absent: not at all. The list is built
+    item by item from a pool of the best ones, each time with the one that has the largest marginal relevance
+
+        (1 - diversity) * r - diversity * c
+
+    where r is the item's score, mapped to 0 for the least and 1 for the best score of the pool, and c is the largest
+    cosine of its vector and that of an item that is in the list already, 0 for the first (J. Carbonell and J.
+    Goldstein, The use of MMR, SIGIR 1998). The pool has five times as many items as are returned, at most 1,000 unless
+    more are returned; where a cap leaves too few of them, four times as many. Items stand in the order in which they
+    were taken.
+    """
+    forbid_fallback: _builtins.bool
+    """Whether a query about which nothing is known gets no ranking, and not the most popular items:
+    `FAILED_PRECONDITION`, reason `NOTHING_KNOWN`.
+    """
+    because_count: _builtins.int
+    """For each item of the ranking, how many items of the query's history to name that are most like it, in
+    `Ranking.because`. From 0, none, to 10.
+    """
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeFilter]:
         """Restrictions on the items' attributes; an item must satisfy all of them. At most 32. They hold before the best
@@ -366,16 +417,23 @@ class RankingOptions(_message.Message):
         filters: _abc.Iterable[Global___AttributeFilter] | None = ...,
         cap: Global___AttributeCap | None = ...,
         min_score: _builtins.float | None = ...,
+        diversity: _builtins.float | None = ...,
+        forbid_fallback: _builtins.bool = ...,
+        because_count: _builtins.int = ...,
         attributes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "cap", b"cap", "exclude_history", b"exclude_history", "min_score", b"min_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "min_score", b"min_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "attributes", b"attributes", "cap", b"cap", "exclude_history", b"exclude_history", "filters", b"filters", "item_count", b"item_count", "min_score", b"min_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "attributes", b"attributes", "because_count", b"because_count", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "filters", b"filters", "forbid_fallback", b"forbid_fallback", "item_count", b"item_count", "min_score", b"min_score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
+    _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
     _WhichOneofReturnType__exclude_history: _TypeAlias = _typing.Literal["exclude_history"]  # noqa: Y015
     _WhichOneofArgType__exclude_history: _TypeAlias = _typing.Literal["_exclude_history", b"_exclude_history"]  # noqa: Y015
     _WhichOneofReturnType__min_score: _TypeAlias = _typing.Literal["min_score"]  # noqa: Y015
     _WhichOneofArgType__min_score: _TypeAlias = _typing.Literal["_min_score", b"_min_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__diversity) -> _WhichOneofReturnType__diversity | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exclude_history) -> _WhichOneofReturnType__exclude_history | None: ...
     @_typing.overload
@@ -497,12 +555,18 @@ class Ranking(_message.Message):
     SCORES_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     UNKNOWN_ITEM_IDS_FIELD_NUMBER: _builtins.int
+    SHORTFALL_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    BECAUSE_FIELD_NUMBER: _builtins.int
     path: Global___RankingPath.ValueType
     """How the ranking was made."""
+    shortfall: Global___Shortfall.ValueType
+    """Why there are fewer items than were asked for, where there are."""
     @_builtins.property
     def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The items' ids, best first. Items of equal score stand in the order of the catalogue."""
+        """The items' ids, best first. Items of equal score stand in the order of the catalogue. With
+        `RankingOptions.diversity`, in the order in which they were taken.
+        """
 
     @_builtins.property
     def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -518,6 +582,12 @@ class Ranking(_message.Message):
     def attributes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemAttributes]:
         """The items' attributes, parallel to `item_ids`, where `RankingOptions.attributes` asked for any."""
 
+    @_builtins.property
+    def because(self) -> _containers.RepeatedCompositeFieldContainer[Global___LikeItems]:
+        """"Because you had ...": for each item, parallel to `item_ids`, where `RankingOptions.because_count` asked for it and
+        the path is `PERSONALISED` or `HISTORY`.
+        """
+
     def __init__(
         self,
         *,
@@ -525,15 +595,43 @@ class Ranking(_message.Message):
         scores: _abc.Iterable[_builtins.float] | None = ...,
         path: Global___RankingPath.ValueType = ...,
         unknown_item_ids: _abc.Iterable[_builtins.str] | None = ...,
+        shortfall: Global___Shortfall.ValueType = ...,
         attributes: _abc.Iterable[Global___ItemAttributes] | None = ...,
+        because: _abc.Iterable[Global___LikeItems] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "item_ids", b"item_ids", "path", b"path", "scores", b"scores", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "because", b"because", "item_ids", b"item_ids", "path", b"path", "scores", b"scores", "shortfall", b"shortfall", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ranking: _TypeAlias = Ranking  # noqa: Y015
+
+@_typing.final
+class LikeItems(_message.Message):
+    """Items of a query's history, among those that the model read, whose vectors have the largest cosines with the vector of
+    a recommended item. The most alike first; of equals the one that came last.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The items' ids, each once. As many as were asked for, or as there are."""
+
+    def __init__(
+        self,
+        *,
+        item_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_ids", b"item_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LikeItems: _TypeAlias = LikeItems  # noqa: Y015
 
 @_typing.final
 class ItemAttributes(_message.Message):
