@@ -7,7 +7,7 @@ alike; and the answer to a question is the same, to the last bit, whatever quest
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,7 +170,8 @@ class Scorer:
         if not rank.because_count or task.subject.path not in TOWER_PATHS or not len(history):
             return None
         alike = most_alike(rows, history, rank.because_count, self._retrievers.similar)
-        return [self._catalogue.item_ids.of(each.tolist()) for each in alike]
+        item_ids = iter(self._catalogue.item_ids.of(chain.from_iterable(each.tolist() for each in alike)))
+        return [list(islice(item_ids, len(each))) for each in alike]
 
     def _shaped(self, task: Task, rank: Rank, found: Found) -> Shaped:
         """What is kept of the best items."""
