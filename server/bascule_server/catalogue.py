@@ -1,22 +1,25 @@
 """The items of one model version: ids and rows, popularity, and the attributes to filter on, cap and show."""
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import polars as pl
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import AttributeKind, Manifest
 from bascule_server import artifact
+from bascule_server.allowed import Allowed
 from bascule_server.artifact import ArtifactError
 from bascule_server.item_ids import UNKNOWN, ItemIds, Known
 from bascule_server.query import AnyOf, FeatureValue, Filter, InRange, NoneOf
 
-MAX_FILTER_SETS = 64
-"""How many distinct sets of filters keep their compiled mask, of one byte an item."""
+MAX_FILTER_BYTES = 256 * 2**20
+"""How much memory compiled sets of filters may come to take, those asked for last. With 20,000 items that is some 2,500
+sets, with 10,000,000 some five to twelve; one that alone takes more is compiled each time."""
 
 
 class Column(Protocol):
@@ -41,7 +44,9 @@ class Catalogue:
         self.item_ids = item_ids
         self.popularity = popularity
         self._columns = columns
-        self._compiled = lru_cache(MAX_FILTER_SETS)(self._compile)
+        self._compiled: LRUCache[tuple[Filter, ...], Allowed] = LRUCache(
+            MAX_FILTER_BYTES, getsizeof=lambda allowed: allowed.most_bytes
+        )
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -60,9 +65,16 @@ class Catalogue:
         """What there is of several lists of ids, which are looked up together."""
         return self.item_ids.known(lists)
 
-    def allowed(self, filters: tuple[Filter, ...]) -> NDArray[np.bool_] | None:
-        """bool [items], the items that satisfy every filter, or None where there is no filter."""
-        return self._compiled(filters) if filters else None
+    def allowed(self, filters: tuple[Filter, ...]) -> Allowed | None:
+        """The items that satisfy every filter, or None where there is no filter."""
+        if not filters:
+            return None
+        found = self._compiled.get(filters)
+        if found is None:
+            found = self._compile(filters)
+            with suppress(ValueError):  # it is too large to be kept
+                self._compiled[filters] = found
+        return found
 
     def column(self, attribute: str) -> Column:
         """The values of a declared attribute."""
@@ -74,11 +86,11 @@ class Catalogue:
         values = ({name: column.value(row) for name, column in columns} for row in rows)
         return [{name: value for name, value in item.items() if value is not None} for item in values]
 
-    def _compile(self, filters: tuple[Filter, ...]) -> NDArray[np.bool_]:
+    def _compile(self, filters: tuple[Filter, ...]) -> Allowed:
         mask = np.ones(len(self), np.bool_)
         for condition in filters:
             mask &= self._columns[condition.attribute].mask(condition)
-        return mask
+        return Allowed(mask)
 
 
 def read_catalogue(folder: Path, manifest: Manifest) -> Catalogue:

@@ -16,9 +16,14 @@ class Lists(NamedTuple):
     """Lists to look through, the best first."""
 
     rows: NDArray[np.int64]
-    """int64 [queries, probes]."""
+    """int64 [queries, probes]; -1 where a query has fewer."""
     scores: NDArray[np.float32]
     """float32 [queries, probes], of their centroids."""
+
+    @classmethod
+    def none(cls, queries: int, probes: int) -> "Lists":
+        """Places for so many lists of each query, and none in them."""
+        return cls(np.full((queries, probes), -1, np.int64), np.zeros((queries, probes), np.float32))
 
 
 class CoarseQuantizer:

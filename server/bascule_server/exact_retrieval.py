@@ -34,8 +34,6 @@ MAX_CANDIDATES = 2**17
 most scores are about equal, queries are searched one by one, and every item is scored in full."""
 
 _NOTHING = np.empty(0, np.int64)
-_SUMMANDS = np.array([-np.inf, 0], np.float32)
-"""What to add to the score of an item that a filter denies, and of one that it allows."""
 _LOWEST = np.finfo(np.float32).min
 """Above the score of what may not be found."""
 
@@ -82,6 +80,22 @@ class ExactRetriever:
         self, queries: NDArray[np.float32], counts: Sequence[int], restrictions: Sequence[Restriction]
     ) -> list[Found]:
         """See ``Retriever``."""
+        few = {
+            place: self._best_of(rows, queries[place], counts[place])
+            for place, restriction in enumerate(restrictions)
+            if (rows := restriction.few()) is not None
+        }
+        if not few:
+            return self._search_all(queries, counts, restrictions)
+        others = [place for place in range(len(queries)) if place not in few]
+        found = self._search_all(queries[others], [counts[i] for i in others], [restrictions[i] for i in others])
+        by_place = few | dict(zip(others, found, strict=True))
+        return [by_place[place] for place in range(len(queries))]
+
+    def _search_all(
+        self, queries: NDArray[np.float32], counts: Sequence[int], restrictions: Sequence[Restriction]
+    ) -> list[Found]:
+        """The same by looking at every item."""
         found: list[Found] = []
         while (start := len(found)) < len(queries):
             if self._quantised is None or len(queries) - start < FEWEST_TOGETHER:
@@ -90,6 +104,9 @@ class ExactRetriever:
                 part = slice(start, start + MAX_QUERIES)
                 found += self._search_together(self._quantised, queries[part], counts[part], restrictions[part])
         return found
+
+    def _best_of(self, rows: NDArray[np.int64], query: NDArray[np.float32], count: int) -> Found:
+        return best(rows, products(query, self.vectors_of(rows)), count)
 
     def _search_together(
         self,
@@ -136,15 +153,10 @@ class ExactRetriever:
         rough[:, item_count:] = -np.inf
         if self._lengths is not None:
             rough[:, :item_count] /= self._lengths
-        # To add is quicker than to write where a mask says so, and queries of a batch mostly share their filters.
-        summands = {
-            id(each.allowed): _SUMMANDS.take(each.allowed.view(np.uint8))
-            for each in restrictions
-            if each.allowed is not None
-        }
         for query, restriction in enumerate(restrictions):
             if restriction.allowed is not None:
-                rough[query, :item_count] += summands[id(restriction.allowed)]
+                # To add is quicker than to write where a mask says so.
+                rough[query, :item_count] += restriction.allowed.summands
         excluded = excluded_pairs(restrictions)
         rough.reshape(-1)[excluded.query * rough.shape[1] + excluded.row] = -np.inf
 
@@ -162,7 +174,7 @@ class ExactRetriever:
             (rough,), (slack,) = self._quantised.products(quantised.codes), self._slack(quantised).tolist()
             rows = self._candidates_of_one(rough, count, restriction, slack)
             if len(rows) <= MAX_CANDIDATES:
-                return best(rows, products(query, self.vectors_of(rows)), count)
+                return self._best_of(rows, query, count)
         return self._search_in_full(query, count, restriction)
 
     def _search_in_full(self, query: NDArray[np.float32], count: int, restriction: Restriction) -> Found:
@@ -170,8 +182,7 @@ class ExactRetriever:
         scores = np.empty(self._width, np.float32)
         np.dot(self._vectors, query, out=scores[: len(self._vectors)])
         (slack,) = rounding_slack(lengths_of(query[None]), self._longest, len(query)).tolist()
-        rows = self._candidates_of_one(scores, count, restriction, slack)
-        return best(rows, products(query, self.vectors_of(rows)), count)
+        return self._best_of(self._candidates_of_one(scores, count, restriction, slack), query, count)
 
     def _candidates_of_one(
         self, scores: NDArray[np.float32], count: int, restriction: Restriction, slack: float
@@ -182,7 +193,7 @@ class ExactRetriever:
         if self._lengths is not None:
             found /= self._lengths
         if restriction.allowed is not None:
-            found[np.flatnonzero(~restriction.allowed)] = -np.inf
+            found += restriction.allowed.summands
         found[restriction.excluded] = -np.inf
         best_of_groups = scores.reshape(GROUP, -1).max(axis=0)
         lowest = _LOWEST

@@ -11,15 +11,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import IndexDepth, ItemIndex
+from bascule_server.allowed import Allowed
 from bascule_server.artifact import ArtifactError
-from bascule_server.coarse_quantizer import CoarseQuantizer
+from bascule_server.coarse_quantizer import CoarseQuantizer, Lists
 from bascule_server.exact_retrieval import ExactRetriever
+from bascule_server.list_choice import ListChooser
 from bascule_server.retrieval import Found, Restriction, best, products
 from bascule_server.scored_pairs import best_of_rows
 
@@ -34,8 +37,11 @@ MAX_OVERFETCH = 16.0
 RESCORED_STEP = 16
 """How many items are scored again is a multiple of it, so that queries that want about as many go together."""
 
-ROW_OVER_CODE = 12
-"""To score one item by its vector in full, fetched from anywhere, takes as long as so many in their list."""
+MOST_SCORED = 12_000
+"""Where a filter allows no more items, all of them are scored in full: in lists of 1,000,000 that took as long."""
+
+DEVIATION_SAMPLE = 20_000
+"""From how many items it is learned how far they lie from their centroids."""
 
 
 class Depth(NamedTuple):
@@ -58,6 +64,18 @@ def depth_of(declared: IndexDepth) -> Depth:
     return Depth(declared.item_count, declared.probes, declared.overfetch)
 
 
+class _Pass(NamedTuple):
+    """What queries that are searched together have in common."""
+
+    probes: int
+    rescored: int
+    """How many of the best by their 8 bits are scored again."""
+    allowed: Allowed | None
+    """No others are found."""
+    filter: Allowed | None
+    """By what decides how many lists it takes: what is allowed, but for what a single query excludes."""
+
+
 class IndexedRetriever:
     """Searches an index; see ``Retriever``. Called by one thread at a time."""
 
@@ -74,7 +92,10 @@ class IndexedRetriever:
         self._vectors = vectors
         # False but while a query's exclusions are passed over. For -1, which is no item, there is a place of its own.
         self._marks = np.zeros(len(vectors) + 1, np.bool_)
-        self._lists = CoarseQuantizer(index.quantizer.reconstruct_n(0, index.nlist))
+        self._members: WeakKeyDictionary[Allowed, NDArray[np.int64]] = WeakKeyDictionary()
+        """How many items of each list a filter allows."""
+        self._centroids: NDArray[np.float32] = index.quantizer.reconstruct_n(0, index.nlist)
+        self._lists = CoarseQuantizer(self._centroids)
 
     @cached_property
     def _exact(self) -> ExactRetriever:
@@ -90,18 +111,17 @@ class IndexedRetriever:
     ) -> list[Found]:
         """See ``Retriever``. As many as are wanted are found where there are as many."""
         found: dict[int, Found] = {}
-        together: dict[tuple[Depth, int], list[int]] = defaultdict(list)
+        together: dict[_Pass, list[int]] = defaultdict(list)
         for place, (count, restriction) in enumerate(zip(counts, restrictions, strict=True)):
-            # What is excluded is passed over among the results: the best of all have the best of the others.
-            reached = count + len(restriction.excluded)
-            if restriction.allowed is None and (depth := self._depth(reached)) is not None:
-                together[depth, depth.rescored(reached)].append(place)
-            elif (depth := self._depth(count)) is not None:
-                found[place] = self._restricted(queries[place], count, restriction, depth)
-        for (depth, rescored), places in together.items():
+            plan = self._plan(count, restriction)
+            if isinstance(plan, _Pass):
+                together[plan].append(place)
+            elif plan is not None:
+                found[place] = best(plan, products(queries[place], self._vectors[plan]), count)
+        for each, places in together.items():
             for start in range(0, len(places), MAX_QUERIES):
                 part = places[start : start + MAX_QUERIES]
-                rows = self._candidates(queries[part], rescored, depth.probes)
+                rows = self._candidates(queries[part], each)
                 self._pass_over(rows, [restrictions[place].excluded for place in part])
                 found |= zip(part, self._best(queries[part], rows, [counts[place] for place in part]), strict=True)
         # There may be more in lists that were not looked through.
@@ -120,8 +140,27 @@ class IndexedRetriever:
             depth: how to search, and how many items are wanted.
             queries: float32 [queries, dimension].
         """
-        rows = self._candidates(queries, depth.rescored(depth.item_count), depth.probes)
+        rows = self._candidates(queries, _Pass(depth.probes, depth.rescored(depth.item_count), None, None))
         return self._best(queries, rows, [depth.item_count] * len(queries))
+
+    def _plan(self, count: int, restriction: Restriction) -> "_Pass | NDArray[np.int64] | None":
+        """How to search for one query: in lists, or these rows alone, all of them; None: every item.
+
+        What is excluded is passed over among the results: the best of all have the best of the others. Where too much
+        is excluded for that, it is taken out of what is allowed. Of what a filter allows, few items are all scored.
+        """
+        allowed = restriction.allowed
+        if (depth := self._depth(count + len(restriction.excluded))) is not None:
+            rescored = depth.rescored(count + len(restriction.excluded))
+        elif (depth := self._depth(count)) is not None:
+            rescored = depth.rescored(count)
+            everything = allowed or Allowed(np.ones(len(self._vectors), np.bool_))
+            allowed = everything.without(restriction.excluded)
+        else:
+            return None
+        if allowed is not None and allowed.count <= MOST_SCORED:
+            return Restriction(restriction.excluded, allowed).remaining(allowed.rows)
+        return _Pass(depth.probes, rescored, allowed, restriction.allowed)
 
     def _depth(self, item_count: int) -> Depth | None:
         """The smallest that reaches so far, or None."""
@@ -140,30 +179,8 @@ class IndexedRetriever:
         vectors = np.take(self._vectors, rows, axis=0, mode="wrap")
         return best_of_rows(rows, products(queries[:, None], vectors), counts)
 
-    def _restricted(self, query: NDArray[np.float32], count: int, restriction: Restriction, depth: Depth) -> Found:
-        """The best of the items that a filter, or a long list of exclusions, leaves.
-
-        Few items are all scored. Of many the index finds the best, in as many more lists as they lie further apart.
-        """
-        import faiss
-
-        item_count = len(self._vectors)
-        allowed = np.ones(item_count, np.bool_) if restriction.allowed is None else restriction.allowed.copy()
-        allowed[restriction.excluded] = False
-        left = int(np.count_nonzero(allowed))
-        probes = min(self._index.nlist, math.ceil(depth.probes * item_count / max(left, 1)))
-        if left * ROW_OVER_CODE <= probes * item_count / self._index.nlist:
-            rows = np.flatnonzero(allowed)
-        else:
-            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-            rows = self._candidates(query[None], depth.rescored(count), probes, selector)[0]
-            rows = rows[rows >= 0]
-        return best(rows, products(query, self._vectors[rows]), count)
-
-    def _candidates(
-        self, queries: NDArray[np.float32], count: int, probes: int, selector: "faiss.IDSelector | None" = None
-    ) -> NDArray[np.int64]:
-        """int64 [queries, count], the best rows by their 8 bits a component; -1 where there are no more.
+    def _candidates(self, queries: NDArray[np.float32], asked: "_Pass") -> NDArray[np.int64]:
+        """int64 [queries, rescored], the best rows by their 8 bits a component; -1 where there are no more.
 
         The lists are chosen before: FAISS would choose others in other batches, where its products round differently.
         """
@@ -173,22 +190,56 @@ class IndexedRetriever:
         faiss.omp_set_num_threads(1)
         # FAISS is told where arrays lie: each has a name, so that it stays there.
         queries = np.ascontiguousarray(queries)
-        lists = self._lists.search(queries, probes)
-        scores = np.empty((len(queries), count), np.float32)
-        rows = np.empty((len(queries), count), np.int64)
+        lists = self._lists_of(queries, asked)
+        selector = None if asked.allowed is None else faiss.IDSelectorBitmap(asked.allowed.bitmap)
+        scores = np.empty((len(queries), asked.rescored), np.float32)
+        rows = np.empty((len(queries), asked.rescored), np.int64)
         # The wrapped method has no parameters.
         self._index.search_preassigned_c(
             len(queries),
             faiss.swig_ptr(queries),
-            count,
+            asked.rescored,
             faiss.swig_ptr(lists.rows),
             faiss.swig_ptr(lists.scores),
             faiss.swig_ptr(scores),
             faiss.swig_ptr(rows),
             False,  # whether to return places in lists
-            faiss.SearchParametersIVF(nprobe=probes, sel=selector),
+            faiss.SearchParametersIVF(nprobe=lists.rows.shape[1], sel=selector),
         )
         return rows
+
+    def _lists_of(self, queries: NDArray[np.float32], asked: "_Pass") -> Lists:
+        """The lists to look through."""
+        if asked.filter is None:
+            return self._lists.search(queries, asked.probes)
+        if asked.filter not in self._members:
+            allowed = self._list_of_each[asked.filter.mask]
+            self._members[asked.filter] = np.bincount(allowed, minlength=self._index.nlist)
+        members = self._members[asked.filter]
+        chosen = [self._chooser.choose(query, members, asked.rescored) for query in queries]
+        found = Lists.none(len(queries), max(map(len, chosen)))
+        for place, lists in enumerate(chosen):
+            found.rows[place, : len(lists)] = lists
+            found.scores[place, : len(lists)] = products(queries[place], self._centroids[lists])
+        return found
+
+    @cached_property
+    def _chooser(self) -> ListChooser:
+        sample = np.arange(0, len(self._vectors), 1 + len(self._vectors) // DEVIATION_SAMPLE)
+        differences = self._vectors[sample] - self._centroids[self._list_of_each[sample]]
+        return ListChooser(self._centroids, float(np.sqrt(np.mean(np.square(differences)))))
+
+    @cached_property
+    def _list_of_each(self) -> NDArray[np.unsignedinteger[Any]]:
+        """Unsigned [items], the list of each item."""
+        import faiss
+
+        lists = self._index.invlists
+        found = np.empty(len(self._vectors), np.min_scalar_type(self._index.nlist))
+        for each in range(self._index.nlist):
+            if size := lists.list_size(each):
+                found[faiss.rev_swig_ptr(lists.get_ids(each), size)] = each
+        return found
 
 
 def open_index(path: Path, declared: ItemIndex, vectors: NDArray[np.float32]) -> IndexedRetriever:

@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bascule_server.allowed import Allowed
+
 _FEW = 4
 """Up to so many times what is wanted is sorted as a whole."""
 _ROWS_AT_ONCE = 100_000
@@ -35,13 +37,22 @@ class Restriction(NamedTuple):
 
     excluded: NDArray[np.int64]
     """int64 [rows], never found."""
-    allowed: NDArray[np.bool_] | None = None
-    """bool [items], no other is found. None: all are."""
+    allowed: Allowed | None = None
+    """No other is found. None: all may be."""
 
     def remaining(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64 [remaining], those of the rows that may be found, in their order."""
         if self.allowed is not None:
-            rows = rows[self.allowed[rows]]
+            rows = rows[self.allowed.has(rows)]
+        return self._but_excluded(rows)
+
+    def few(self) -> NDArray[np.int64] | None:
+        """int64 [rows], all that may be found, ascending, where a filter allows few items; else None."""
+        if self.allowed is None or not self.allowed.is_few:
+            return None
+        return self._but_excluded(self.allowed.rows)
+
+    def _but_excluded(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         return rows[np.isin(rows, self.excluded, invert=True)] if len(self.excluded) else rows
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.v1.artifact_pb2 import AttributeKind, Manifest
-from bascule_server import artifact
+from bascule_server import artifact, catalogue
 from bascule_server.artifact import ArtifactError
 from bascule_server.catalogue import Catalogue, Categories, Numbers, read_catalogue
 from bascule_server.item_ids import ItemIds
@@ -44,7 +44,7 @@ ITEMS = pl.DataFrame(
 def passed(*filters: Filter) -> list[str]:
     allowed = CATALOGUE.allowed(filters)
     assert allowed is not None
-    return CATALOGUE.item_ids.of(np.flatnonzero(allowed).tolist())
+    return CATALOGUE.item_ids.of(allowed.rows.tolist())
 
 
 def read(folder: Path, items: pl.DataFrame) -> Catalogue:
@@ -64,6 +64,30 @@ def test_rows_keep_their_order_and_unknown_ids_theirs(item_ids: list[str]) -> No
     assert [CATALOGUE.item_ids[row] for row in rows] == [each for each in item_ids if each in "abcd" and each]
     assert list(unknown) == [each for each in item_ids if each not in ("a", "b", "c", "d")]
     assert rows.dtype == np.int64
+
+
+def test_filters_are_compiled_once_and_those_asked_for_last_are_kept_within_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    years = [(InRange("year", 0, 3_000 + number),) for number in range(4)]
+    # Of 4 items a set takes 4 bytes, and 16 for what is added to scores.
+    monkeypatch.setattr(catalogue, "MAX_FILTER_BYTES", 60)
+    small = Catalogue(CATALOGUE.item_ids, CATALOGUE.popularity, {"year": CATALOGUE.column("year")})
+    first, second = small.allowed(years[0]), small.allowed(years[1])
+    assert small.allowed(years[0]) is first
+    small.allowed(years[2])
+    small.allowed(years[3])
+    assert small.allowed(years[0]) is first
+    assert small.allowed(years[1]) is not second
+
+
+def test_a_set_of_filters_that_is_too_large_to_be_kept_holds_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "MAX_FILTER_BYTES", 10)
+    small = Catalogue(CATALOGUE.item_ids, CATALOGUE.popularity, {"year": CATALOGUE.column("year")})
+    for _ in range(2):
+        allowed = small.allowed((InRange("year", 1990, 2000),))
+        assert allowed is not None
+        assert allowed.rows.tolist() == [0, 1]
 
 
 def test_any_of_lets_through_items_with_one_of_the_values() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bascule_server import exact_retrieval
+from bascule_server.allowed import Allowed
 from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.quantised_items import quantised_items
 from bascule_server.retrieval import Found, Restriction, best, products
@@ -34,7 +35,7 @@ def brute_force(
     rows = [
         row
         for row in sorted(range(len(vectors)), key=lambda row: (-scores[row], row))
-        if row not in restriction.excluded.tolist() and (restriction.allowed is None or restriction.allowed[row])
+        if row not in restriction.excluded.tolist() and (restriction.allowed is None or restriction.allowed.mask[row])
     ][:count]
     return rows, [float(scores[row]) for row in rows]
 
@@ -64,7 +65,7 @@ def cases(draw: st.DrawFn) -> Case:
         [
             Restriction(
                 np.array(draw(st.lists(st.integers(0, items - 1), max_size=20)), np.int64),
-                draw(st.none() | st.just(rng.random(items) < draw(st.floats(0, 1)))),
+                draw(st.none() | st.just(Allowed(rng.random(items) < draw(st.floats(0, 1))))),
             )
             for _ in range(queries)
         ],
@@ -159,24 +160,24 @@ def test_the_excluded_are_not_found_and_others_move_up() -> None:
 
 def test_only_the_allowed_are_found() -> None:
     allowed = np.array([True, False, True, False])
-    assert search([0, 1], 3, Restriction(NOTHING, allowed)).rows.tolist() == [2, 0]
-    assert search([0, 1], 3, Restriction(np.array([2]), allowed)).rows.tolist() == [0]
+    assert search([0, 1], 3, Restriction(NOTHING, Allowed(allowed))).rows.tolist() == [2, 0]
+    assert search([0, 1], 3, Restriction(np.array([2]), Allowed(allowed))).rows.tolist() == [0]
 
 
 def test_where_nothing_may_be_found_nothing_is() -> None:
     assert search([1, 1], 3, Restriction(np.arange(4))).rows.tolist() == []
-    assert search([1, 1], 3, Restriction(NOTHING, np.zeros(4, np.bool_))).rows.tolist() == []
+    assert search([1, 1], 3, Restriction(NOTHING, Allowed(np.zeros(4, np.bool_)))).rows.tolist() == []
 
 
 def test_a_search_leaves_the_mask_and_the_vectors_as_they_were() -> None:
     vectors, allowed = SQUARE.copy(), np.array([True, False, True, True])
     vectors.flags.writeable = allowed.flags.writeable = False
-    retriever_of(vectors).search(SQUARE[:2], [1, 2], [Restriction(np.array([0]), allowed)] * 2)
+    retriever_of(vectors).search(SQUARE[:2], [1, 2], [Restriction(np.array([0]), Allowed(allowed))] * 2)
     assert np.array_equal(vectors, SQUARE)
 
 
 def test_a_restriction_leaves_the_order_of_the_rows() -> None:
-    restriction = Restriction(np.array([3]), np.array([True, True, False, True]))
+    restriction = Restriction(np.array([3]), Allowed(np.array([True, True, False, True])))
     assert restriction.remaining(np.array([3, 2, 1, 0])).tolist() == [1, 0]
     assert ALL.remaining(np.array([3, 2, 1, 0])).tolist() == [3, 2, 1, 0]
 

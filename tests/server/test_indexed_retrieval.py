@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import IndexDepth, ItemIndex
 from bascule_server import indexed_retrieval
+from bascule_server.allowed import Allowed
 from bascule_server.artifact import ArtifactError
 from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.indexed_retrieval import Depth, IndexedRetriever, open_index
@@ -43,6 +44,12 @@ EVERYTHING = Depth(item_count=200, probes=LISTS, overfetch=2.0)
 """Looks through every list, so that nothing can be missing but what 8 bits confuse."""
 
 
+@pytest.fixture(autouse=True)
+def few_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In so small a catalogue every filter would allow few items."""
+    monkeypatch.setattr(indexed_retrieval, "MOST_SCORED", 100)
+
+
 def indexed(*depths: Depth) -> IndexedRetriever:
     return IndexedRetriever(INDEX, depths or [EVERYTHING], VECTORS)
 
@@ -57,7 +64,7 @@ def assert_equal(found: Sequence[Found], expected: Sequence[Found]) -> None:
 def allowing(rows: Sequence[int]) -> Restriction:
     allowed = np.zeros(ITEMS, np.bool_)
     allowed[rows] = True
-    return Restriction(UNRESTRICTED.excluded, allowed)
+    return Restriction(UNRESTRICTED.excluded, Allowed(allowed))
 
 
 def test_in_all_lists_the_best_of_all_items_are_found_with_their_exact_scores() -> None:
@@ -92,15 +99,29 @@ def test_more_exclusions_than_any_depth_reaches_are_kept_to() -> None:
     assert found.rows.tolist() == best.rows[900:920].tolist()
 
 
-@pytest.mark.parametrize("share", [0.002, 0.05, 0.4, 0.9], ids=["few", "some", "many", "most"])
+@pytest.mark.parametrize("share", [0.002, 0.03, 0.4, 0.9], ids=["few", "some", "many", "most"])
 def test_a_filter_leaves_the_best_of_the_allowed(share: float) -> None:
     random = np.random.default_rng(1)
     restrictions = [
-        Restriction(random.integers(0, ITEMS, 5), random.random(ITEMS) < share) for _ in range(len(QUERIES))
+        Restriction(random.integers(0, ITEMS, 5), Allowed(random.random(ITEMS) < share)) for _ in range(len(QUERIES))
     ]
     counts = [5] * len(QUERIES)
-    expected = EXACT.search(QUERIES, counts, restrictions)
-    assert_equal(indexed().search(QUERIES, counts, restrictions), expected)
+    found, expected = indexed().search(QUERIES, counts, restrictions), EXACT.search(QUERIES, counts, restrictions)
+    assert [len(each.rows) for each in found] == [len(each.rows) for each in expected]
+    shares = [np.isin(wanted.rows, got.rows).mean() for got, wanted in zip(found, expected, strict=True)]
+    assert np.mean(shares) == 1 if share * ITEMS <= 100 else np.mean(shares) > 0.98
+
+
+def test_under_a_filter_that_lies_on_one_side_the_best_are_found_in_some_of_the_lists() -> None:
+    allowed = Allowed(VECTORS[:, 0] > 1.0)
+    restrictions = [Restriction(UNRESTRICTED.excluded, allowed)] * len(QUERIES)
+    counts = [10] * len(QUERIES)
+    found, expected = indexed().search(QUERIES, counts, restrictions), EXACT.search(QUERIES, counts, restrictions)
+    for query, each in zip(QUERIES, found, strict=True):
+        assert allowed.has(each.rows).all()
+        assert each.scores.tolist() == products(query, VECTORS[each.rows]).tolist()
+    shares = [len(np.intersect1d(got.rows, wanted.rows)) / 10 for got, wanted in zip(found, expected, strict=True)]
+    assert np.mean(shares) > 0.97
 
 
 def test_ten_of_a_whole_catalogue_are_found_however_few_lists_are_looked_through() -> None:
@@ -131,9 +152,9 @@ def test_the_smallest_depth_that_reaches_what_is_wanted_and_excluded_is_taken(mo
     asked: list[tuple[int, int]] = []
     candidates = retriever._candidates
 
-    def noted(queries: NDArray[np.float32], count: int, probes: int) -> NDArray[np.int64]:
-        asked.append((count, probes))
-        return candidates(queries, count, probes)
+    def noted(queries: NDArray[np.float32], each: indexed_retrieval._Pass) -> NDArray[np.int64]:
+        asked.append((each.rescored, each.probes))
+        return candidates(queries, each)
 
     monkeypatch.setattr(retriever, "_candidates", noted)
     retriever.search(QUERIES[:3], [10, 10, 5], [UNRESTRICTED, Restriction(np.arange(7)), UNRESTRICTED])
@@ -148,11 +169,9 @@ def test_a_query_finds_the_same_alone_and_in_any_batch(data: st.DataObject) -> N
     chosen = data.draw(st.lists(st.integers(0, len(QUERIES) - 1), min_size=1, max_size=30))
     counts = [data.draw(st.integers(1, 80)) for _ in chosen]
     random = np.random.default_rng(data.draw(st.integers(0, 99)))
+    filters = [None, *(Allowed(random.random(ITEMS) < share) for share in (0.002, 0.05, 0.5, 0.9))]
     restrictions = [
-        Restriction(
-            random.integers(0, ITEMS, int(random.integers(0, 70))),
-            random.random(ITEMS) < 0.5 if random.random() < 0.2 else None,
-        )
+        Restriction(random.integers(0, ITEMS, int(random.integers(0, 70))), filters[random.integers(len(filters))])
         for _ in chosen
     ]
     together = retriever.search(QUERIES[chosen], counts, restrictions)
@@ -228,9 +247,9 @@ def test_what_is_no_index_or_another_one_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_choice_between_few_items_and_many_lists_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    restriction = Restriction(UNRESTRICTED.excluded, np.arange(ITEMS) % 3 == 0)
+    restriction = Restriction(UNRESTRICTED.excluded, Allowed(np.arange(ITEMS) % 3 == 0))
     found = []
-    for ratio in (1e-9, 1e9):
-        monkeypatch.setattr(indexed_retrieval, "ROW_OVER_CODE", ratio)
+    for most in (0, ITEMS):
+        monkeypatch.setattr(indexed_retrieval, "MOST_SCORED", most)
         found.append(indexed().search(QUERIES[:1], [20], [restriction]))
     assert_equal(*found)
