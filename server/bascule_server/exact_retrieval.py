@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.quantised_items import SIZES, QuantisedItems, QuantisedQueries, quantised_queries
-from bascule_server.retrieval import Found, Restriction, best, lengths_of, products, rounding_slack
+from bascule_server.quantised_items import SIZES, QuantisedItems, quantised_queries, quantised_query
+from bascule_server.retrieval import Found, Numbers, Restriction, best, lengths_of, products, rounding_slack
 from bascule_server.scored_pairs import Pairs, best_of_each, excluded_pairs
 
 MAX_QUERIES = 64
@@ -116,7 +116,7 @@ class ExactRetriever:
         restrictions: Sequence[Restriction],
     ) -> list[Found]:
         quantised = quantised_queries(queries)
-        slack = self._slack(quantised)
+        slack = self._lost(quantised.errors, quantised.lengths) / quantised.steps
         candidates = [Pairs(_NOTHING, _NOTHING)]
         alone: list[int] = []
         for start in range(0, len(queries), SIZES[-1]):
@@ -135,17 +135,19 @@ class ExactRetriever:
             found[index] = self._search_in_full(queries[index], counts[index], restrictions[index])
         return found
 
-    def _slack(self, quantised: QuantisedQueries) -> NDArray[np.float64]:
-        """float64 [queries]: items whose rough score lies further below that of the last that is wanted are not.
+    def _lost(self, error: Numbers, length: Numbers) -> Numbers:
+        """How far below the last rough score that is wanted that of a wanted item can lie at most.
 
         Of a query q = q' + e and an item v = v' + r, where q' and v' are what is left after quantisation, rough scores
         are q'v', and qv - q'v' = ev' + qr, of which the size is at most |e||v'| + |q||r|. Twice that, and what is
         rounded.
+
+        Args:
+            error: |e|.
+            length: |q|.
         """
-        lost = quantised.errors * self._longest_quantised + quantised.lengths * self._most_lost
-        rounded = rounding_slack(quantised.lengths, self._longest, self._vectors.shape[1])
-        slack: NDArray[np.float64] = (2 * lost + rounded) / quantised.steps
-        return slack
+        lost = error * self._longest_quantised + length * self._most_lost
+        return 2 * lost + rounding_slack(length, self._longest, self._vectors.shape[1])
 
     def _restrict(self, rough: NDArray[np.float32], restrictions: Sequence[Restriction]) -> None:
         """Makes scores of products [queries, width]: minus infinity where nothing may be found."""
@@ -170,8 +172,9 @@ class ExactRetriever:
     def _search_one(self, query: NDArray[np.float32], count: int, restriction: Restriction) -> Found:
         """The same for one query, which takes less when nothing has to be told apart by query."""
         if self._quantised is not None:
-            quantised = quantised_queries(query[None])
-            (rough,), (slack,) = self._quantised.products(quantised.codes), self._slack(quantised).tolist()
+            quantised = quantised_query(query)
+            (rough,) = self._quantised.products(quantised.codes)
+            slack = self._lost(quantised.error, quantised.length) / quantised.step
             rows = self._candidates_of_one(rough, count, restriction, slack)
             if len(rows) <= MAX_CANDIDATES:
                 return self._best_of(rows, query, count)
@@ -181,7 +184,7 @@ class ExactRetriever:
         """The same by the vectors in full, with any number of candidates."""
         scores = np.empty(self._width, np.float32)
         np.dot(self._vectors, query, out=scores[: len(self._vectors)])
-        (slack,) = rounding_slack(lengths_of(query[None]), self._longest, len(query)).tolist()
+        slack = rounding_slack(float(lengths_of(query[None])[0]), self._longest, len(query))
         return self._best_of(self._candidates_of_one(scores, count, restriction, slack), query, count)
 
     def _candidates_of_one(

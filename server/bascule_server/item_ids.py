@@ -21,6 +21,8 @@ _NO_ROWS = np.empty(0, np.int64)
 _NO_BYTES = np.empty(0, np.uint8)
 _NO_SUMS = np.empty(0, np.uint64)
 _NOTHING = np.zeros(1, np.uint64)
+_FEW_LISTED = 64
+"""Up to so many ids of one list are copied one by one."""
 _STRINGS_AT_ONCE = 2**15
 (_TAG,) = tag(Ranking, "item_ids")
 _LONGEST_SHORT = 127
@@ -122,6 +124,8 @@ class ItemIds:
 
     def listed(self, rows: Sequence[NDArray[np.int64]]) -> list[ListedItems]:
         """Several lists of rows, with their ids encoded together, which takes a tenth of the time."""
+        if len(rows) == 1 and len(rows[0]) <= _FEW_LISTED:
+            return [ListedItems(self, rows[0], self._encoded(rows[0]))]
         together = np.concatenate([_NO_ROWS, *rows])
         found, ends = _gathered(self._bytes, self._offsets[together], self._offsets[together + 1])
         data, bounds = found.tobytes(), [0, *ends.tolist()]
@@ -130,6 +134,12 @@ class ItemIds:
             ListedItems(self, each, data[bounds[first] : bounds[last]])
             for each, (first, last) in zip(rows, lists, strict=True)
         ]
+
+    def _encoded(self, rows: NDArray[np.int64]) -> bytes:
+        """The ids of few rows as they stand in a ranking's message."""
+        data = self._bytes.data
+        starts, stops = self._offsets[rows].tolist(), self._offsets[rows + 1].tolist()
+        return b"".join([data[start:stop] for start, stop in zip(starts, stops, strict=True)])
 
     def text(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """uint8 [bytes], the ids of these rows in UTF-8, one after the other, and int64 [rows], where each ends."""

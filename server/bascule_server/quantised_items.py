@@ -5,6 +5,7 @@ time. Queries are quantised here too, so that what the kernels compute is exact 
 to quantisation is known for each query: the products say which items can be the best, and no more than that.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from bascule_server.litert_layer import INPUT, OUTPUT, fully_connected
 from bascule_server.retrieval import lengths_of
+from bascule_server.tower import padded
 
 _log = structlog.get_logger()
 
@@ -68,6 +70,29 @@ def quantised_queries(queries: NDArray[np.float32]) -> QuantisedQueries:
     return QuantisedQueries(codes.astype(np.float32), steps[:, 0], *lengths)
 
 
+class QuantisedQuery(NamedTuple):
+    """One query as ``QuantisedQueries`` has several."""
+
+    codes: NDArray[np.float32]
+    """float32 [1, dimension]."""
+    step: float
+    error: float
+    length: float
+
+
+def quantised_query(query: NDArray[np.float32]) -> QuantisedQuery:
+    """The same for one query [dimension], in half the time."""
+    wide = query.astype(np.float64)
+    low, high = min(float(wide.min()), 0.0), max(float(wide.max()), 0.0)
+    step = (high - low) / QUERY_STEPS or 1.0
+    codes = np.floor(wide / step + 0.5)
+    if low < high:
+        codes[wide == high] = math.floor(low / step + 0.5) + QUERY_STEPS
+    error = wide - codes * step
+    lengths = math.sqrt(float(np.vecdot(error, error))), math.sqrt(float(np.vecdot(wide, wide)))
+    return QuantisedQuery(codes.astype(np.float32)[None], step, *lengths)
+
+
 class QuantisedItems:
     """Multiplies quantised queries with all items. Called by one thread at a time."""
 
@@ -103,9 +128,7 @@ class QuantisedItems:
         """
         size = next(size for size in SIZES if size >= len(codes))
         interpreter = self._interpreters[size]
-        padded = np.zeros((size, codes.shape[1]), np.float32)
-        padded[: len(codes)] = codes
-        interpreter.set_tensor(INPUT, padded)
+        interpreter.set_tensor(INPUT, padded(codes, size))
         interpreter.invoke()
         products: NDArray[np.float32] = interpreter.tensor(OUTPUT)()
         return products[: len(codes)]

@@ -6,7 +6,7 @@ what else is computed beside it; a matrix product, whose rounding does, only cho
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ _SMALL_SQUARE = np.float32(1e-24)
 
 _UNDERFLOW = 4.0 * float(np.finfo(np.float32).smallest_subnormal)
 """More than two products of float32 can differ by where both vanish into subnormal numbers, twice."""
+
+
+Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
 
 class Found(NamedTuple):
@@ -115,16 +118,15 @@ def lengths_of(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return lengths
 
 
-def rounding_slack(lengths: NDArray[np.float64], longest: float, dimension: int) -> NDArray[np.float64]:
-    """float64 [queries], how much two scores of float32 can differ by rounding alone, and twice that.
+def rounding_slack(lengths: Numbers, longest: float, dimension: int) -> Numbers:
+    """How much two scores of float32 can differ by rounding alone, and twice that; of one query or each of several.
 
     Args:
-        lengths: float64 [queries], of the queries.
+        lengths: of the queries.
         longest: the length of the longest vector that they are multiplied with.
         dimension: of all of these.
     """
     # Twice the bound on the difference of two float32 dot products of length d, 2 d u |q| |v| with u = 2^-24
     # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1), and the same for two roundings more, of
     # a division. The summand bounds what underflow takes away.
-    slack: NDArray[np.float64] = (dimension + 2) * (2.0**-22 * lengths * longest + _UNDERFLOW)
-    return slack
+    return (dimension + 2) * (2.0**-22 * longest * lengths + _UNDERFLOW)

@@ -54,8 +54,10 @@ class LiteRtTower:
     def vectors(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """See ``QueryTower``."""
         row_count = len(next(iter(inputs.values())))
+        if row_count == 1:
+            return self._interpreter(1).run(inputs)
         vectors = [
-            self._interpreter(size).run({name: _padded(tensor[rows], size) for name, tensor in inputs.items()})[
+            self._interpreter(size).run({name: padded(tensor[rows], size) for name, tensor in inputs.items()})[
                 : rows.stop - rows.start
             ]
             for rows, size in padded_batches(row_count)
@@ -79,7 +81,8 @@ def padded_batches(row_count: int) -> Iterator[tuple[slice, int]]:
         start = stop
 
 
-def _padded(tensor: NDArray[Any], size: int) -> NDArray[Any]:
+def padded(tensor: NDArray[Any], size: int) -> NDArray[Any]:
+    """A tensor [rows, ...] with rows of zeros behind it, so that it has ``size`` of them."""
     if len(tensor) == size:
         return tensor
     return np.concatenate([tensor, np.zeros((size - len(tensor), *tensor.shape[1:]), tensor.dtype)])

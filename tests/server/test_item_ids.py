@@ -66,6 +66,14 @@ def test_what_is_encoded_is_the_field_of_a_ranking() -> None:
     assert [each.ids for each in listed] == found
 
 
+@pytest.mark.parametrize("count", [0, 1, 64, 65, 200])
+def test_one_list_is_encoded_as_it_is_beside_others(count: int) -> None:
+    ids = ItemIds([f"{'i' * number}{number}" for number in range(200)])
+    rows = np.arange(200)[::-1][:count]
+    (alone,) = ids.listed([rows])
+    assert alone.encoded_ids == ids.listed([np.array([3]), rows])[1].encoded_ids
+
+
 def test_another_id_of_the_same_hash_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = ItemIds(["ab", "c"])
     if isinstance(ids._lookup, item_ids._Table):

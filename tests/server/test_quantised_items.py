@@ -16,6 +16,7 @@ from bascule_server.quantised_items import (
     QuantisedItems,
     quantised_items,
     quantised_queries,
+    quantised_query,
 )
 
 FLOATS = st.floats(-LARGEST_COMPONENT, LARGEST_COMPONENT, width=32) | st.sampled_from([0.0, 1.0, -1.0, 1e-45, -1e-40])
@@ -38,6 +39,15 @@ def test_codes_are_whole_and_as_far_apart_as_the_layer_needs_them(queries: NDArr
     assert np.allclose(lengths, np.linalg.norm(wide, axis=1), rtol=1e-9, atol=0)
     # Half a step for each component, and for the largest, which is put at a distance, up to a whole one.
     assert (errors <= steps * np.sqrt(1 + queries.shape[1] / 4)).all()
+
+
+@given(arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 9)), elements=FLOATS))
+def test_one_query_is_quantised_as_several_are(queries: NDArray[np.float32]) -> None:
+    together = quantised_queries(queries)
+    for place, query in enumerate(queries):
+        codes, step, error, length = quantised_query(query)
+        assert codes.tobytes() == together.codes[place : place + 1].tobytes()
+        assert (step, error, length) == (together.steps[place], together.errors[place], together.lengths[place])
 
 
 def test_numbers_that_one_can_do_in_the_head() -> None:
