@@ -207,6 +207,7 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
         ArtifactError: there is no model, or one of them cannot be loaded.
         ConfigError: there are credentials for TLS that cannot be used.
         ListenError: the port cannot be had.
+        CrashLoopError: workers died again and again.
         WorkerError: a worker could not start.
     """
     config = with_working_transport(config)

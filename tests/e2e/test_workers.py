@@ -1,11 +1,17 @@
 """Several workers behind one port: all of them answer, one that dies is replaced, and all come to rest together."""
 
 import os
+import shutil
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from bascule import BasculeError, Client
 
@@ -49,6 +55,78 @@ def test_workers_share_the_port_and_one_that_dies_is_replaced(serve: Any) -> Non
         until(lambda: answers(client))
     serving.process.send_signal(signal.SIGTERM)
     assert serving.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_a_worker_that_dies_or_hangs_is_replaced_and_no_call_fails(serve: Any, number: signal.Signals) -> None:
+    serving = serve(workers=WORKERS)
+    address = f"127.0.0.1:{serving.port()}"
+    until(lambda: serving.count("serving") == WORKERS)
+    with called_all_the_time(address):
+        victim = min(workers_of(serving.process.pid))
+        os.kill(victim, number)
+        struck = time.monotonic()
+        until(lambda: serving.count("serving") == WORKERS + 1)
+        print(f"{number.name}: another serves after {time.monotonic() - struck:.1f} s")  # noqa: T201 - shown with -s
+        assert victim not in workers_of(serving.process.pid)
+    serving.process.send_signal(signal.SIGTERM)
+    assert serving.ended() == 0
+
+
+def test_workers_are_exchanged_one_by_one_and_no_call_fails(serve: Any) -> None:
+    serving = serve(workers=WORKERS)
+    address = f"127.0.0.1:{serving.port()}"
+    until(lambda: serving.count("serving") == WORKERS)
+    before = workers_of(serving.process.pid)
+    with called_all_the_time(address):
+        serving.process.send_signal(signal.SIGHUP)
+        until(lambda: serving.count("workers exchanged") == 1)
+        assert not before & workers_of(serving.process.pid)
+    serving.process.send_signal(signal.SIGTERM)
+    assert serving.ended() == 0
+
+
+@pytest.mark.slow
+def test_workers_that_die_again_and_again_end_it_all_with_one_sentence(
+    serve: Any, models_root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(models_root, tmp_path / "models")
+    serving = serve(models=tmp_path / "models", workers=WORKERS)
+    until(lambda: serving.count("listening") == WORKERS)
+    (manifest,) = (tmp_path / "models").glob("*/*/manifest.json")
+    manifest.write_text("{}")
+    for worker in workers_of(serving.process.pid):
+        os.kill(worker, signal.SIGKILL)
+    assert serving.ended() == 1
+    assert "again and again" in serving.sentences[-1]
+
+
+@contextmanager
+def called_all_the_time(address: str) -> Iterator[None]:
+    """Calls on several connections from before until after; fails where a call fails that is repeated as usual."""
+    stopped, called = threading.Event(), threading.Semaphore(0)
+
+    def call() -> None:
+        with Client(address, connections=CONNECTIONS // 4) as client:
+            while not stopped.is_set():
+                client.recommend("u1", count=3, timeout=PATIENCE_SECONDS)
+                called.release()
+
+    with ThreadPoolExecutor(4) as pool:
+        calling = [pool.submit(call) for _ in range(4)]
+        try:
+            wait_for_calls(called, calling)
+            yield
+            wait_for_calls(called, calling)
+        finally:
+            stopped.set()
+        for each in calling:
+            each.result()
+
+
+def wait_for_calls(called: threading.Semaphore, calling: Sequence[Future[None]]) -> None:
+    for _ in range(50):
+        assert called.acquire(timeout=PATIENCE_SECONDS), [each for each in calling if each.done()]
 
 
 def test_workers_come_to_rest_when_their_supervisor_is_killed(serve: Any) -> None:

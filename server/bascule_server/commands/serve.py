@@ -24,8 +24,8 @@ def serve(
 ) -> None:
     """Serve the newest version of each model.
 
-    SIGTERM or Ctrl-C stops it: what is in flight is answered first. The exit status is 0 then, and 2 where it could
-    not start.
+    SIGTERM or Ctrl-C stops it: what is in flight is answered first. The exit status is 0 then, 2 where it could not
+    start, and 1 where its workers died again and again.
     """
     from bascule_server.footprint import keep_small
 
@@ -34,7 +34,7 @@ def serve(
     from bascule_server.artifact import ArtifactError
     from bascule_server.config import ConfigError, read_config
     from bascule_server.logs import configure_logs
-    from bascule_server.workers import WorkerError
+    from bascule_server.workers import CrashLoopError, WorkerError
 
     given = {"listen": listen, "workers": workers, "reflection": reflection}
     try:
@@ -43,6 +43,8 @@ def serve(
         server.run(config, models_root, lambda port: _write_port(port_file, port))
     except (ArtifactError, ConfigError, server.ListenError, WorkerError) as error:
         raise CommandFailed(str(error)) from error
+    except CrashLoopError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _write_port(path: Path | None, port: int) -> None:
