@@ -24,7 +24,8 @@ from serving_model import ITEMS, Generated, generated
 from serving_weights import CHECKED, ITEM_COUNT, item_ids, read_questions
 
 from bascule_server.artifact import read_manifest
-from bascule_server.catalogue import Catalogue, Categories, Column, Numbers
+from bascule_server.catalogue import Catalogue
+from bascule_server.columns import Categories, Column, Numbers
 from bascule_server.encoder import QueryEncoder
 from bascule_server.item_ids import ItemIds
 from bascule_server.known_users import read_known_users

@@ -91,6 +91,7 @@ def _publish(models: Path, weights: Weights) -> None:
         publish_users=False,
         index=IndexConfig(),
         asked=[Subject(history.astype(np.int64), {}) for history in draw_histories(ASKED, item_count, SEED + 2)],
+        popularity=dataset.popularity(dataset.splits.train).astype(np.float64),
     )
     created = Timestamp()
     created.GetCurrentTime()

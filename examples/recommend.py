@@ -38,7 +38,8 @@ def after_a_history(client: Client, model: Model, history: list[str]) -> None:
 
 def with_attributes(client: Client, model: Model, history: list[str]) -> None:
     """At most two items that share a category, with what the model knows about them."""
-    categories = [name for name, kind in model.attributes.items() if kind is not ValueKind.NUMBER]
+    kinds = (ValueKind.CATEGORY, ValueKind.CATEGORIES)
+    categories = [name for name, kind in model.attributes.items() if kind in kinds]
     cap = Cap(categories[-1], max_count=2) if categories else None
     ranking = client.recommend(history=history, count=5, cap=cap, attributes=list(model.attributes), model=model.name)
     for item_id, attributes in zip(ranking.item_ids, ranking.attributes or [], strict=False):

@@ -35,7 +35,7 @@ features = [{ name = "country", kind = "categorical" }, { name = "age", kind = "
 [item]
 bias = false
 features = [{ name = "genres", kind = "multi_valued" }, { name = "year", kind = "bucketed" }]
-attributes = ["title", "genres", "year"]
+attributes = ["title", "genres", "year", "released"]
 
 [tower]
 dimension = 16

@@ -1,6 +1,7 @@
 """From messages to answers. Free of connections: both clients read every response here."""
 
 from collections.abc import Callable, Iterable
+from datetime import UTC
 from typing import TypeAlias, TypeVar
 
 import grpc
@@ -91,6 +92,8 @@ def read_feature_value(value: pb.FeatureValue) -> FeatureValue | None:
             return value.number
         case "categories":
             return list(value.categories.values)
+        case "time":
+            return value.time.ToDatetime(UTC)
         case _:
             return None
 

@@ -27,6 +27,8 @@ class ValueKind(StrEnum):
     """An int or a float, finite."""
     CATEGORIES = "categories"
     """A sequence of str."""
+    TIME = "time"
+    """A moment: a datetime with a time zone. Attributes alone."""
     UNKNOWN = "unknown"
     """Something that this version of the client does not know."""
 
@@ -69,6 +71,7 @@ _ATTRIBUTE_KINDS = {
     artifact_pb2.ATTRIBUTE_KIND_CATEGORICAL: ValueKind.CATEGORY,
     artifact_pb2.ATTRIBUTE_KIND_NUMERIC: ValueKind.NUMBER,
     artifact_pb2.ATTRIBUTE_KIND_MULTI_VALUED: ValueKind.CATEGORIES,
+    artifact_pb2.ATTRIBUTE_KIND_TIME: ValueKind.TIME,
 }
 
 

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FeatureValue: TypeAlias = str | int | float | Sequence[str]
-"""The value of a feature or an attribute: a category, a number, or several categories."""
+FeatureValue: TypeAlias = str | int | float | Sequence[str] | datetime
+"""The value of a feature or an attribute: a category, a number, several categories, or, of an attribute, a moment."""
 
 VectorValues: TypeAlias = "Sequence[float] | NDArray[np.floating]"
 """The components of a vector: as many as the model's dimension, finite; sent as float32."""
+
+
+def checked_moment(moment: datetime, name: str) -> datetime:
+    """The moment.
+
+    Raises:
+        ValueError: It has no time zone, so that nobody knows when it is.
+    """
+    if moment.utcoffset() is None:
+        raise ValueError(
+            f"{name}: got {moment!r}; expected one with a time zone, such as datetime(2026, 1, 1, tzinfo=UTC)"
+        )
+    return moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +85,31 @@ class NoneOf:
 
 @dataclass(frozen=True, slots=True)
 class InRange:
-    """Items of which ``attribute`` lies from ``min`` to ``max``, both included.
+    """Items of which ``attribute``, a number or a moment, lies from ``min`` to ``max``, both included.
 
     Raises:
-        ValueError: Neither end is given.
+        TypeError: One end is a number, and the other a moment.
+        ValueError: Neither end is given, or a moment has no time zone.
     """
 
     attribute: str
-    min: float | None = None
-    max: float | None = None
+    min: float | datetime | None = None
+    max: float | datetime | None = None
 
     def __post_init__(self) -> None:
-        if self.min is None and self.max is None:
+        ends = [end for end in (self.min, self.max) if end is not None]
+        if not ends:
             raise ValueError(f"a range of {self.attribute!r} needs min, max or both; got neither")
+        if len({isinstance(end, datetime) for end in ends}) > 1:
+            raise TypeError(f"a range of {self.attribute!r} is of numbers or of moments; got one of each")
+        for end in ends:
+            if isinstance(end, datetime):
+                checked_moment(end, f"a range of {self.attribute!r}")
+
+    @property
+    def is_of_moments(self) -> bool:
+        """Whether its ends are moments, and not numbers."""
+        return isinstance(self.min, datetime) or isinstance(self.max, datetime)
 
 
 Filter: TypeAlias = AnyOf | NoneOf | InRange

@@ -22,7 +22,8 @@ class RankingPath(StrEnum):
     COLD = "cold"
     """By the query tower, from features alone."""
     POPULAR = "popular"
-    """Nothing about the query was known. The score is the item's share of all interactions, from 0 to 1."""
+    """Nothing about the query was known. The score is the item's share of all interactions, from 0 to 1; newer ones may
+    count more."""
     SIMILAR = "similar"
     """Items similar to an item. The score is a cosine, from -1 to 1."""
     VECTOR = "vector"

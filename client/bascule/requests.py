@@ -1,11 +1,14 @@
 """From queries and options to messages. Free of connections: both clients build every request here."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from numbers import Real
 from typing import TypeAlias, Unpack
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from bascule.arrays import components
-from bascule.query import AnyOf, Cap, FeatureValue, Filter, InRange, NoneOf, Query, RankingOptions
+from bascule.query import AnyOf, Cap, FeatureValue, Filter, InRange, NoneOf, Query, RankingOptions, checked_moment
 from bascule.v1 import recommendation_service_pb2 as pb
 
 MAX_QUERIES = 1_024
@@ -98,9 +101,13 @@ def feature_message(value: FeatureValue) -> pb.FeatureValue:
         return pb.FeatureValue(category=_string(value, "the value of a feature"))
     if isinstance(value, Real):
         return pb.FeatureValue(number=float(value))
+    if isinstance(value, datetime):
+        return pb.FeatureValue(time=_timestamp(checked_moment(value, "the value of a feature")))
     if isinstance(value, Iterable) and not isinstance(value, bytes):
         return pb.FeatureValue(categories=pb.Categories(values=_strings(value, "the value of a feature")))
-    raise TypeError(f"the value of a feature is a str, a number or a sequence of str; got {_described(value)}")
+    raise TypeError(
+        f"the value of a feature is a str, a number, a sequence of str or a datetime; got {_described(value)}"
+    )
 
 
 def _candidates(item_ids: Sequence[str]) -> list[str]:
@@ -162,9 +169,21 @@ def _filter_message(restriction: Filter) -> pb.AttributeFilter:
             message.any_of.CopyFrom(pb.Categories(values=_strings(values, "values")))
         case NoneOf(values=values):
             message.none_of.CopyFrom(pb.Categories(values=_strings(values, "values")))
+        case InRange(is_of_moments=True, min=low, max=high):
+            message.time_range.CopyFrom(pb.TimeRange(min=_end(low), max=_end(high)))
         case InRange(min=low, max=high):
-            message.range.CopyFrom(pb.NumberRange(min=low, max=high))
+            message.range.CopyFrom(pb.NumberRange(min=low, max=high))  # type: ignore[arg-type]  # numbers both
     return message
+
+
+def _end(end: float | datetime | None) -> Timestamp | None:
+    return _timestamp(end) if isinstance(end, datetime) else None
+
+
+def _timestamp(moment: datetime) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp
 
 
 def _cap_message(cap: Cap) -> pb.AttributeCap:

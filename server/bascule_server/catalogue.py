@@ -3,33 +3,23 @@
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import polars as pl
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from bascule.v1.artifact_pb2 import AttributeKind, Manifest
+from bascule.v1.artifact_pb2 import Manifest
 from bascule_server import artifact
 from bascule_server.allowed import Allowed
 from bascule_server.artifact import ArtifactError
+from bascule_server.columns import Column, column_of
 from bascule_server.item_ids import UNKNOWN, ItemIds, Known
-from bascule_server.query import AnyOf, FeatureValue, Filter, InRange, NoneOf
+from bascule_server.query import FeatureValue, Filter
 
 MAX_FILTER_BYTES = 256 * 2**20
 """How much memory compiled sets of filters may come to take, those asked for last. With 20,000 items that is some 2,500
 sets, with 10,000,000 some five to twelve; one that alone takes more is compiled each time."""
-
-
-class Column(Protocol):
-    """One attribute of all items."""
-
-    def mask(self, condition: Filter) -> NDArray[np.bool_]:
-        """bool [items], whether the item satisfies a condition on this attribute."""
-
-    def value(self, row: int) -> FeatureValue | None:
-        """The value of one item, or None where it has none."""
 
 
 class Catalogue:
@@ -37,7 +27,7 @@ class Catalogue:
 
     Attributes:
         item_ids: the id of each row.
-        popularity: float32 [items], each item's share of the training interactions.
+        popularity: float32 [items], each item's share of the training interactions, of which newer ones may count more.
     """
 
     def __init__(self, item_ids: ItemIds, popularity: NDArray[np.float32], columns: dict[str, Column]) -> None:
@@ -103,7 +93,9 @@ def read_catalogue(folder: Path, manifest: Manifest) -> Catalogue:
     try:
         names = [attribute.name for attribute in manifest.attributes]
         items = pl.read_parquet(path, columns=["item_id", "popularity", *names])
-        columns = {attribute.name: _column(items[attribute.name], attribute.kind) for attribute in manifest.attributes}
+        columns = {
+            attribute.name: column_of(items[attribute.name], attribute.kind) for attribute in manifest.attributes
+        }
         item_ids = items["item_id"].cast(pl.String)
         counts = items["popularity"].cast(pl.Float64).to_numpy()
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -115,59 +107,3 @@ def read_catalogue(folder: Path, manifest: Manifest) -> Catalogue:
     except ValueError as error:
         raise ArtifactError(f"{path}: {error}") from error
     return Catalogue(ids, (counts / max(counts.sum(), 1.0)).astype(np.float32), columns)
-
-
-def _column(values: pl.Series, kind: AttributeKind.ValueType) -> Column:
-    if kind == AttributeKind.ATTRIBUTE_KIND_NUMERIC:
-        return Numbers(values.cast(pl.Float64).fill_null(np.nan).to_numpy())
-    if kind == AttributeKind.ATTRIBUTE_KIND_MULTI_VALUED:
-        several = values.cast(pl.List(pl.String)).list.drop_nulls()
-        return Categories([tuple(item or ()) for item in several.to_list()], multi_valued=True)
-    return Categories(
-        [() if item is None else (item,) for item in values.cast(pl.String).to_list()], multi_valued=False
-    )
-
-
-class Numbers:
-    """A numeric attribute: float64 [items], NaN where the item has none."""
-
-    def __init__(self, values: NDArray[np.float64]) -> None:
-        self._values = values
-
-    def mask(self, condition: Filter) -> NDArray[np.bool_]:
-        """See ``Column``; the condition is a range."""
-        if not isinstance(condition, InRange):
-            raise TypeError(f"got {type(condition).__name__} on a numeric attribute; expected InRange")
-        return (self._values >= condition.low) & (self._values <= condition.high)
-
-    def value(self, row: int) -> FeatureValue | None:
-        """See ``Column``."""
-        value = float(self._values[row])
-        return None if np.isnan(value) else value
-
-
-class Categories:
-    """A categorical or multi-valued attribute, as codes: those of item i stand from offsets[i] to offsets[i + 1]."""
-
-    def __init__(self, values: Sequence[tuple[str, ...]], *, multi_valued: bool) -> None:
-        self._multi_valued = multi_valued
-        self._names = sorted({name for item in values for name in item})
-        self._codes_by_name = {name: code for code, name in enumerate(self._names)}
-        self._codes = np.array([self._codes_by_name[name] for item in values for name in item], np.int32)
-        self._offsets = np.concatenate([[0], np.cumsum([len(item) for item in values])]).astype(np.int64)
-
-    def mask(self, condition: Filter) -> NDArray[np.bool_]:
-        """See ``Column``; the condition is one on categories."""
-        if not isinstance(condition, AnyOf | NoneOf):
-            raise TypeError(f"got {type(condition).__name__} on a categorical attribute; expected AnyOf or NoneOf")
-        wanted = [self._codes_by_name[name] for name in condition.values if name in self._codes_by_name]
-        hits = np.concatenate([[0], np.cumsum(np.isin(self._codes, wanted))])
-        has_any = hits[self._offsets[1:]] > hits[self._offsets[:-1]]
-        return has_any if isinstance(condition, AnyOf) else ~has_any
-
-    def value(self, row: int) -> FeatureValue | None:
-        """See ``Column``."""
-        names = tuple(self._names[code] for code in self._codes[self._offsets[row] : self._offsets[row + 1]])
-        if self._multi_valued:
-            return names or None
-        return names[0] if names else None

@@ -151,7 +151,7 @@ def _feature(name: str, message: FeatureValueMessage, features_path: str, schema
             return finite(message.number, path)
         case "categories":
             return checked_categories(message.categories, f"{path}.categories")
-        case None:
+        case _:
             return None
 
 

@@ -5,8 +5,11 @@ Rankings are written by hand, since building and serialising messages would take
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from functools import lru_cache
 from typing import TypeAlias, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule_server.errors import ServiceError, query_failure, to_status
@@ -128,4 +131,8 @@ def encode_feature_value(value: FeatureValue) -> pb.FeatureValue:
         return pb.FeatureValue(category=value)
     if isinstance(value, tuple):
         return pb.FeatureValue(categories=pb.Categories(values=value))
+    if isinstance(value, datetime):
+        time = Timestamp()
+        time.FromDatetime(value)
+        return pb.FeatureValue(time=time)
     return pb.FeatureValue(number=value)

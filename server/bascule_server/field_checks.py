@@ -4,12 +4,18 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from bascule.v1.recommendation_service_pb2 import Categories
 from bascule_server.errors import invalid_field
 
 MAX_ITEM_IDS = 10_000
 MAX_ID_BYTES = 256
 MAX_CATEGORIES = 256
+
+FIRST_SECOND = -62_135_596_800
+LAST_SECOND = 253_402_300_799
+"""Of a ``google.protobuf.Timestamp``, since 1970: from the year 1 to 9999."""
 
 MAX_ECHOED_CHARACTERS = 64
 MAX_LISTED_NAMES = 32
@@ -58,6 +64,15 @@ def finite(value: float, path: str) -> float:
     if not math.isfinite(value):
         raise invalid_field(path, f"got {value}; expected a finite number")
     return value
+
+
+def nanoseconds(moment: Timestamp, path: str) -> int:
+    """Nanoseconds from 1970 in UTC to a moment from the year 1 to 9999."""
+    if not FIRST_SECOND <= moment.seconds <= LAST_SECOND:
+        raise invalid_field(path, f"got {moment.seconds} s since 1970; expected a moment from the year 1 to 9999")
+    if not 0 <= moment.nanos < 10**9:
+        raise invalid_field(f"{path}.nanos", f"got {moment.nanos}; expected 0 to 999,999,999")
+    return moment.seconds * 10**9 + moment.nanos
 
 
 def declared_kind(what: str, name: str, kinds: Mapping[str, Kind], path: str) -> Kind:

@@ -14,7 +14,7 @@ from bascule.v1.recommendation_service_pb2 import (
     SHORTFALL_UNSPECIFIED,
     Shortfall,
 )
-from bascule_server.catalogue import Column
+from bascule_server.columns import Column
 from bascule_server.diversity import diversified, pool_size
 from bascule_server.query import Cap, Rank
 from bascule_server.retrieval import Found

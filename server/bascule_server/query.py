@@ -10,6 +10,7 @@ be unknown, but features and attributes are declared and have the declared kind,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 from bascule.v1.recommendation_service_pb2 import SHORTFALL_UNSPECIFIED, RankingPath, Shortfall
 from bascule_server.item_ids import ListedItems
 
-FeatureValue: TypeAlias = str | float | tuple[str, ...]
-"""The value of a feature or an attribute: a category, a number, or several categories."""
+FeatureValue: TypeAlias = str | float | tuple[str, ...] | datetime
+"""The value of a feature or an attribute: a category, a number, several categories, or, of an attribute, a moment."""
 
 
 NO_FEATURES: Mapping[str, FeatureValue] = MappingProxyType({})
@@ -62,7 +63,7 @@ class NoneOf:
 
 @dataclass(frozen=True, slots=True)
 class InRange:
-    """Items of which ``attribute`` lies in [low, high]."""
+    """Items of which ``attribute`` lies in [low, high]; of a moment these are microseconds since 1970 in UTC."""
 
     attribute: str
     low: float

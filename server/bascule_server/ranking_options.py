@@ -3,10 +3,16 @@
 import math
 from functools import lru_cache
 
-from bascule.v1.artifact_pb2 import ATTRIBUTE_KIND_NUMERIC
-from bascule.v1.recommendation_service_pb2 import AttributeCap, AttributeFilter, NumberRange, RankingOptions
+from bascule.v1.artifact_pb2 import ATTRIBUTE_KIND_NUMERIC, ATTRIBUTE_KIND_TIME
+from bascule.v1.recommendation_service_pb2 import (
+    AttributeCap,
+    AttributeFilter,
+    NumberRange,
+    RankingOptions,
+    TimeRange,
+)
 from bascule_server.errors import invalid_field
-from bascule_server.field_checks import check_count, checked_categories, declared_kind, finite
+from bascule_server.field_checks import check_count, checked_categories, declared_kind, finite, nanoseconds
 from bascule_server.query import AnyOf, Cap, Filter, InRange, NoneOf, Rank
 from bascule_server.schema import Schema
 
@@ -15,6 +21,9 @@ MAX_ITEM_COUNT = 1_000
 MAX_FILTERS = 32
 MAX_RETURNED_ATTRIBUTES = 32
 MAX_BECAUSE = 10
+
+_CONDITIONS = {ATTRIBUTE_KIND_NUMERIC: ("range",), ATTRIBUTE_KIND_TIME: ("time_range",)}
+"""On attributes that are no categories."""
 
 MAX_KEPT = 256
 """How many different options are kept decoded."""
@@ -82,7 +91,7 @@ def _filters(options: RankingOptions, path: str, schema: Schema) -> tuple[Filter
 
 def _filter(message: AttributeFilter, path: str, schema: Schema) -> Filter:
     kind = declared_kind("attribute", message.attribute, schema.attribute_kinds, f"{path}.attribute")
-    allowed = ("range",) if kind == ATTRIBUTE_KIND_NUMERIC else ("any_of", "none_of")
+    allowed = _CONDITIONS.get(kind, ("any_of", "none_of"))
     condition = message.WhichOneof("condition")
     if condition is None or condition not in allowed:
         got = condition or "no condition"
@@ -94,6 +103,8 @@ def _filter(message: AttributeFilter, path: str, schema: Schema) -> Filter:
             return NoneOf(message.attribute, frozenset(checked_categories(message.none_of, f"{path}.none_of")))
         case "range":
             return _range(message.attribute, message.range, f"{path}.range")
+        case "time_range":
+            return _time_range(message.attribute, message.time_range, f"{path}.time_range")
 
 
 def _range(attribute: str, message: NumberRange, path: str) -> InRange:
@@ -104,10 +115,20 @@ def _range(attribute: str, message: NumberRange, path: str) -> InRange:
     return InRange(attribute, low, high)
 
 
+def _time_range(attribute: str, message: TimeRange, path: str) -> InRange:
+    if not (message.HasField("min") or message.HasField("max")):
+        raise invalid_field(path, "got neither end; expected min, max or both")
+    # Items have whole microseconds: of those of an end that has fewer, the next one within the range.
+    low = -(-nanoseconds(message.min, f"{path}.min") // 1_000) if message.HasField("min") else -math.inf
+    high = nanoseconds(message.max, f"{path}.max") // 1_000 if message.HasField("max") else math.inf
+    return InRange(attribute, low, high)
+
+
 def _cap(message: AttributeCap, path: str, schema: Schema) -> Cap:
     kind = declared_kind("attribute", message.attribute, schema.attribute_kinds, f"{path}.attribute")
-    if kind == ATTRIBUTE_KIND_NUMERIC:
-        raise invalid_field(f"{path}.attribute", "got a numeric attribute; expected a categorical or multi-valued one")
+    if kind in _CONDITIONS:
+        got = "a numeric attribute" if kind == ATTRIBUTE_KIND_NUMERIC else "an attribute of moments"
+        raise invalid_field(f"{path}.attribute", f"got {got}; expected a categorical or multi-valued one")
     if message.max_count < 1:
         raise invalid_field(f"{path}.max_count", f"got {message.max_count}; expected at least 1")
     return Cap(message.attribute, message.max_count)

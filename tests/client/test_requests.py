@@ -1,6 +1,7 @@
 """From queries and options to messages, and back by the server that tests use."""
 
 import math
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule import AnyOf, Cap, InRange, NoneOf, Query
+from bascule.answers import read_feature_value
 from bascule.requests import (
     batch_request,
     feature_message,
@@ -76,7 +78,7 @@ def test_the_kind_of_a_feature_follows_from_its_type(value: Any, kind: str) -> N
 
 @pytest.mark.parametrize("value", [None, b"a", object()])
 def test_a_feature_of_another_type_is_refused(value: Any) -> None:
-    with pytest.raises(TypeError, match="a str, a number or a sequence of str; got"):
+    with pytest.raises(TypeError, match="a str, a number, a sequence of str or a datetime; got"):
         feature_message(value)
 
 
@@ -175,6 +177,28 @@ def test_a_filter_without_values_is_still_a_filter() -> None:
 def test_a_range_needs_an_end() -> None:
     with pytest.raises(ValueError, match="a range of 'year' needs min, max or both"):
         InRange("year")
+
+
+def test_a_range_of_moments_is_one() -> None:
+    moment = datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    request = ranking_request("u1", filters=[InRange("released", min=moment), InRange("released", max=moment)])
+    first, second = request.options.filters
+    assert (first.time_range.min.seconds, first.time_range.HasField("max")) == (1_767_261_600, False)
+    assert (second.time_range.max.seconds, second.time_range.HasField("min")) == (1_767_261_600, False)
+
+
+def test_a_moment_without_a_time_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected one with a time zone"):
+        InRange("released", min=datetime(2026, 1, 1))
+    with pytest.raises(TypeError, match=r"numbers or of moments; got one of each"):
+        InRange("released", min=1, max=datetime(2026, 1, 1, tzinfo=UTC))
+    with pytest.raises(ValueError, match=r"expected one with a time zone"):
+        feature_message(datetime(2026, 1, 1))
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_moment_comes_back_as_it_was_sent(moment: datetime) -> None:
+    assert read_feature_value(feature_message(moment)) == moment
 
 
 def test_an_option_that_there_is_not_is_refused_by_name() -> None:

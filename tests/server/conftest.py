@@ -46,6 +46,7 @@ MANIFEST.query_features.extend(
 MANIFEST.attributes.add(name="title", kind=AttributeKind.ATTRIBUTE_KIND_CATEGORICAL)
 MANIFEST.attributes.add(name="genres", kind=AttributeKind.ATTRIBUTE_KIND_MULTI_VALUED)
 MANIFEST.attributes.add(name="year", kind=AttributeKind.ATTRIBUTE_KIND_NUMERIC)
+MANIFEST.attributes.add(name="released", kind=AttributeKind.ATTRIBUTE_KIND_TIME)
 
 
 (SEEN,) = ItemIds(["seen"]).listed([np.array([0])])

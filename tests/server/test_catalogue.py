@@ -1,5 +1,6 @@
 """Ids lead to rows and back, and a filter lets through the items that its words describe."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,13 @@ from hypothesis import strategies as st
 from bascule.v1.artifact_pb2 import AttributeKind, Manifest
 from bascule_server import artifact, catalogue
 from bascule_server.artifact import ArtifactError
-from bascule_server.catalogue import Catalogue, Categories, Numbers, read_catalogue
+from bascule_server.catalogue import Catalogue, read_catalogue
+from bascule_server.columns import Categories, Numbers, column_of, microseconds_of, moment_of
 from bascule_server.item_ids import ItemIds
 from bascule_server.query import AnyOf, Filter, InRange, NoneOf
+
+MOMENT, MICROSECOND = datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), timedelta(microseconds=1)
+"""One microsecond before what is counted from."""
 
 CATALOGUE = Catalogue(
     ItemIds(["a", "b", "c", "d"]),
@@ -22,6 +27,7 @@ CATALOGUE = Catalogue(
         "title": Categories([("A",), ("B",), ("A",), ()], multi_valued=False),
         "genres": Categories([("new", "sad"), ("old",), (), ("sad",)], multi_valued=True),
         "year": Numbers(np.array([1990, 2000, np.nan, 2010])),
+        "released": column_of(pl.Series([MOMENT, None, MOMENT + MICROSECOND, None]), AttributeKind.ATTRIBUTE_KIND_TIME),
     },
 )
 
@@ -108,6 +114,22 @@ def test_a_range_holds_its_ends_and_nothing_without_a_number() -> None:
     assert passed(InRange("year", -np.inf, np.inf)) == ["a", "b", "d"]
 
 
+def test_a_range_of_moments_holds_its_ends_and_nothing_without_a_moment() -> None:
+    assert passed(InRange("released", -1, 0)) == ["a", "c"]
+    assert passed(InRange("released", -np.inf, -1)) == ["a"]
+    assert passed(InRange("released", 0, np.inf)) == ["c"]
+    assert passed(InRange("released", 1, np.inf)) == []
+
+
+@given(st.datetimes(timezones=st.just(UTC)), st.integers(-3, 3))
+def test_moments_are_told_apart_to_the_microsecond(moment: datetime, away: int) -> None:
+    microseconds = microseconds_of(moment)
+    assert moment_of(microseconds) == moment
+    column = column_of(pl.Series([moment]), AttributeKind.ATTRIBUTE_KIND_TIME)
+    assert column.value(0) == moment
+    assert column.mask(InRange("", microseconds + away, microseconds + away)).tolist() == [away == 0]
+
+
 def test_an_item_must_satisfy_every_filter() -> None:
     assert passed(AnyOf("genres", frozenset({"sad"})), InRange("year", 2000, np.inf)) == ["d"]
 
@@ -135,10 +157,10 @@ def test_categories_are_filtered_by_what_each_item_has(items: list[tuple[str, ..
 
 
 def test_the_attributes_of_an_item_lack_what_it_has_not() -> None:
-    assert CATALOGUE.attributes([3, 0, 2], ["title", "genres", "year"]) == [
+    assert CATALOGUE.attributes([3, 0, 2], ["title", "genres", "year", "released"]) == [
         {"genres": ("sad",), "year": 2010.0},
-        {"title": "A", "genres": ("new", "sad"), "year": 1990.0},
-        {"title": "A"},
+        {"title": "A", "genres": ("new", "sad"), "year": 1990.0, "released": MOMENT},
+        {"title": "A", "released": MOMENT + MICROSECOND},
     ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bascule.v1.recommendation_service_pb2 import Shortfall
-from bascule_server.catalogue import Categories, Column, Numbers
+from bascule_server.columns import Categories, Column, Numbers
 from bascule_server.diversity import pool_size
 from bascule_server.listing import scoring_at_least, shaped
 from bascule_server.query import Cap, Rank

@@ -2,6 +2,7 @@ import math
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from bascule.v1.recommendation_service_pb2 import (
     AttributeCap,
@@ -9,6 +10,7 @@ from bascule.v1.recommendation_service_pb2 import (
     Categories,
     NumberRange,
     RankingOptions,
+    TimeRange,
 )
 from bascule_server.errors import ServiceError
 from bascule_server.query import AnyOf, Cap, InRange, NoneOf, Rank
@@ -16,6 +18,10 @@ from bascule_server.ranking_options import decode_options
 from bascule_server.schema import Schema
 
 DRAMA = Categories(values=["drama"])
+
+
+def moment(seconds: int, nanos: int = 0) -> Timestamp:
+    return Timestamp(seconds=seconds, nanos=nanos)
 
 
 def test_no_options_are_the_documented_defaults(schema: Schema) -> None:
@@ -48,6 +54,8 @@ def test_restrictions_keep_their_order_and_meaning(schema: Schema) -> None:
             AttributeFilter(attribute="title", none_of=Categories(values=["a", "b", "a"])),
             AttributeFilter(attribute="year", range=NumberRange(min=1990)),
             AttributeFilter(attribute="year", range=NumberRange(max=0)),
+            AttributeFilter(attribute="released", time_range=TimeRange(min=moment(1, 1_001), max=moment(2, 1_999))),
+            AttributeFilter(attribute="released", time_range=TimeRange(max=moment(-1))),
         ],
         cap=AttributeCap(attribute="genres", max_count=2),
         attributes=["title", "year"],
@@ -58,6 +66,9 @@ def test_restrictions_keep_their_order_and_meaning(schema: Schema) -> None:
         NoneOf("title", frozenset(["a", "b"])),
         InRange("year", 1990, math.inf),
         InRange("year", -math.inf, 0),
+        # Whole microseconds that lie within nanoseconds.
+        InRange("released", 1_000_002, 2_000_001),
+        InRange("released", -math.inf, -1_000_000),
     )
     assert rank.cap == Cap("genres", 2)
     assert rank.attributes == ("title", "year")
@@ -83,7 +94,7 @@ def test_equal_options_are_equal_and_hashable(schema: Schema) -> None:
         (
             {"attributes": ["title", "colour"]},
             "options.attributes[1]",
-            'got "colour"; expected a declared attribute: genres, title, year',
+            'got "colour"; expected a declared attribute: genres, released, title, year',
         ),
         (
             {"filters": [AttributeFilter(attribute="genres", any_of=DRAMA)] * 33},
@@ -93,7 +104,7 @@ def test_equal_options_are_equal_and_hashable(schema: Schema) -> None:
         (
             {"filters": [AttributeFilter(attribute="colour", any_of=DRAMA)]},
             "options.filters[0].attribute",
-            'got "colour"; expected a declared attribute: genres, title, year',
+            'got "colour"; expected a declared attribute: genres, released, title, year',
         ),
         (
             {"filters": [AttributeFilter(attribute="genres")]},
@@ -121,6 +132,36 @@ def test_equal_options_are_equal_and_hashable(schema: Schema) -> None:
             "got inf; expected a finite number",
         ),
         (
+            {"filters": [AttributeFilter(attribute="released", range=NumberRange(min=1))]},
+            "options.filters[0]",
+            "got range; expected time_range for this attribute",
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="year", time_range=TimeRange(min=moment(1)))]},
+            "options.filters[0]",
+            "got time_range; expected range for this attribute",
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="released", time_range=TimeRange())]},
+            "options.filters[0].time_range",
+            "got neither end; expected min, max or both",
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="released", time_range=TimeRange(min=moment(2**40)))]},
+            "options.filters[0].time_range.min",
+            "got 1099511627776 s since 1970; expected a moment from the year 1 to 9999",
+        ),
+        (
+            {"filters": [AttributeFilter(attribute="released", time_range=TimeRange(max=moment(0, -1)))]},
+            "options.filters[0].time_range.max.nanos",
+            "got -1; expected 0 to 999,999,999",
+        ),
+        (
+            {"cap": AttributeCap(attribute="released", max_count=1)},
+            "options.cap.attribute",
+            "got an attribute of moments; expected a categorical or multi-valued one",
+        ),
+        (
             {"filters": [AttributeFilter(attribute="genres", none_of=Categories(values=["a"] * 257))]},
             "options.filters[0].none_of.values",
             "got 257; expected at most 256",
@@ -128,7 +169,7 @@ def test_equal_options_are_equal_and_hashable(schema: Schema) -> None:
         (
             {"cap": AttributeCap(attribute="colour", max_count=1)},
             "options.cap.attribute",
-            'got "colour"; expected a declared attribute: genres, title, year',
+            'got "colour"; expected a declared attribute: genres, released, title, year',
         ),
         (
             {"cap": AttributeCap(attribute="year", max_count=1)},

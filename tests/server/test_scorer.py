@@ -6,6 +6,7 @@ the artifact by itself and scores, filters and caps one item at a time.
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from bascule.v1.artifact_pb2 import Feature, HistoryFeature, StandardisedFeature
 from bascule.v1.recommendation_service_pb2 import RankingPath, Shortfall
 from bascule_server import artifact
 from bascule_server.artifact import read_manifest
-from bascule_server.catalogue import Catalogue, Categories, Numbers
+from bascule_server.catalogue import Catalogue
+from bascule_server.columns import Categories, Numbers, microseconds_of
 from bascule_server.encoder import QueryEncoder
 from bascule_server.item_ids import ItemIds
 from bascule_server.known_users import KnownUsers
@@ -399,7 +401,10 @@ def satisfies(item: Mapping[str, Any], condition: Filter) -> bool:
         case NoneOf():
             return not any(value in condition.values for value in values)
         case InRange():
-            return bool(condition.low <= values[0] <= condition.high)
+            (value,) = values
+            return bool(
+                condition.low <= (microseconds_of(value) if isinstance(value, datetime) else value) <= condition.high
+            )
 
 
 def assert_same(got: Answer, expected: Answer) -> None:
@@ -428,11 +433,14 @@ values = st.frozensets(st.sampled_from(GENRES), min_size=1, max_size=4)
 
 years = st.integers(1_950, 2_023).map(float)
 
+moments = st.datetimes(datetime(1_975, 1, 1), datetime(2_024, 1, 1), timezones=st.just(UTC)).map(microseconds_of)
+
 filters = st.one_of(
     st.builds(AnyOf, st.just("genres"), values),
     st.builds(NoneOf, st.just("genres"), values),
     st.builds(NoneOf, st.just("title"), st.just(frozenset({"Horror No. 10"}))),
     st.builds(InRange, st.just("year"), years, years | st.just(np.inf)),
+    st.builds(InRange, st.just("released"), moments | st.just(-np.inf), moments),
 )
 
 ranks = st.builds(
@@ -445,7 +453,7 @@ ranks = st.builds(
     diversity=st.sampled_from([0.0, 0.0, 0.3, 1.0]),
     forbid_fallback=st.booleans(),
     because_count=st.sampled_from([0, 0, 1, 3]),
-    attributes=st.lists(st.sampled_from(["title", "genres", "year"]), unique=True).map(tuple),
+    attributes=st.lists(st.sampled_from(["title", "genres", "year", "released"]), unique=True).map(tuple),
 )
 
 

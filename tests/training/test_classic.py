@@ -251,7 +251,17 @@ def published(generated: Generated, learned: Learned, tmp_path_factory: pytest.T
     dataset, nothing = generated.dataset, Declared([], {})
     write_files(
         folder,
-        Contents(learned.model, dataset, generated.query, nothing, generated.encoder, False, IndexConfig(), asked=[]),
+        Contents(
+            learned.model,
+            dataset,
+            generated.query,
+            nothing,
+            generated.encoder,
+            False,
+            IndexConfig(),
+            asked=[],
+            popularity=np.ones(len(dataset.items)),
+        ),
     )
     manifest = Manifest(schema_version=artifact.SCHEMA_VERSION, model="classic", version=1, dimension=33)
     manifest.item_count = len(dataset.items)

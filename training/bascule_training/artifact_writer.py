@@ -26,7 +26,7 @@ from bascule_training.export import convert_to_litert, export_saved_model
 from bascule_training.features import Declared, feature_names, feature_rows
 from bascule_training.fit import Subject
 from bascule_training.item_index import Built, build_index
-from bascule_training.tables import DataError
+from bascule_training.tables import DataError, in_utc
 from bascule_training.two_towers import TwoTowers
 
 GOLDEN_QUERIES = 64
@@ -46,6 +46,8 @@ class Contents:
     index: IndexConfig
     asked: Sequence[Subject]
     """Some hundreds of those whom the model will be asked about, for whom an index is tuned; from 1."""
+    popularity: NDArray[np.float64]
+    """float64 [items], how many interactions each has, of which newer ones may count more."""
 
 
 def write_files(folder: Path, contents: Contents) -> ItemIndex | None:
@@ -55,7 +57,7 @@ def write_files(folder: Path, contents: Contents) -> ItemIndex | None:
         (folder / path).write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     vectors = contents.model.item_vectors()
     np.save(folder / artifact.ITEM_VECTORS, vectors)
-    _write_items(folder / artifact.ITEMS, contents.dataset)
+    _write_items(folder / artifact.ITEMS, contents.dataset, contents.popularity)
     if contents.publish_users:
         _write_users(folder / artifact.USERS, contents)
     _write_towers(folder, contents)
@@ -115,9 +117,10 @@ def _built_index(contents: Contents, vectors: NDArray[np.float32]) -> Built | No
     return build_index(vectors, asked, contents.index.recall)
 
 
-def _write_items(path: Path, dataset: Dataset) -> None:
-    popularity = pl.Series("popularity", dataset.popularity(dataset.splits.train))
-    dataset.items.drop("popularity", strict=False).with_columns(popularity).write_parquet(path)
+def _write_items(path: Path, dataset: Dataset, popularity: NDArray[np.float64]) -> None:
+    items = dataset.items.drop("popularity", strict=False)
+    moments = [in_utc(column) for column in items.iter_columns() if column.dtype.is_temporal()]
+    items.with_columns(pl.Series("popularity", popularity), *moments).write_parquet(path)
 
 
 def _write_users(path: Path, contents: Contents) -> None:
@@ -150,7 +153,16 @@ def _attribute_kind(items: pl.DataFrame, name: str) -> AttributeKind.ValueType:
         return AttributeKind.ATTRIBUTE_KIND_MULTI_VALUED
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean):
         return AttributeKind.ATTRIBUTE_KIND_CATEGORICAL
-    raise DataError(f"the attribute {name!r} is a column of {dtype}; expected text, numbers or lists of text")
+    if dtype in (pl.Date, pl.Datetime):
+        _check_years(items[name])
+        return AttributeKind.ATTRIBUTE_KIND_TIME
+    raise DataError(f"the attribute {name!r} is a column of {dtype}; expected text, numbers, lists of text or times")
+
+
+def _check_years(column: pl.Series) -> None:
+    years = in_utc(column).dt.year()
+    if len(wrong := years.filter(~years.is_between(1, 9_999))):
+        raise DataError(f"the attribute {column.name!r} has a moment in the year {wrong[0]}; expected 1 to 9999")
 
 
 def _message(subject: Subject, item_ids: Sequence[str]) -> Query:

@@ -47,7 +47,7 @@ class Generated:
     Attributes:
         interactions: ``user_id, item_id: String, time: Int64`` (unix seconds), in time order.
         users: ``user_id: String, age: Int64, country: String``.
-        items: ``item_id: String, title: String, genres: List(String), year: Int64, price: Float64``.
+        items: ``item_id: String, title: String, genres: List(String), year: Int64, price: Float64, released: Date``.
     """
 
     interactions: pl.DataFrame
@@ -157,6 +157,8 @@ class _Catalogue:
             genres=pl.when(pl.Series(has_other)).then(pl.concat_list(first, second)).otherwise(pl.concat_list(first)),
             year=pl.Series(np.clip(np.rint(rng.normal(1_985 + 5 * tastes, 6)), 1_950, 2_023).astype(np.int64)),
             price=pl.Series(np.round(rng.lognormal(np.log(4 + 2 * tastes), 0.3), 2)),
+        ).with_columns(
+            released=pl.date("year", 1, 1) + pl.duration(days=pl.lit(pl.Series(rng.integers(0, 365, count))))
         )
 
 

@@ -146,6 +146,13 @@ def split_multi_valued(frame: pl.DataFrame, column: str) -> pl.DataFrame:
     return frame.with_columns(values.list.eval(stripped.filter(stripped != "")))
 
 
+def in_utc(column: pl.Series) -> pl.Series:
+    """A column of dates or times as Datetime in UTC, to the microsecond; without a time zone they are taken as UTC."""
+    times = column.cast(pl.Datetime("us", getattr(column.dtype, "time_zone", None)))
+    zoned = times.dt.replace_time_zone("UTC") if times.dtype.time_zone is None else times  # type: ignore[attr-defined]
+    return zoned.dt.convert_time_zone("UTC")
+
+
 def fingerprint(interactions: pl.DataFrame) -> str:
     """SHA-256 of canonical interactions in lower-case hexadecimal: equal rows in equal order, equal fingerprint."""
     digest = hashlib.sha256()

@@ -22,6 +22,7 @@ from bascule_training.dataset import Dataset
 from bascule_training.evaluation import Evaluation, evaluate_baseline, evaluate_scorer
 from bascule_training.prepared import Prepared, prepare
 from bascule_training.publish import publish, staged, write_manifest
+from bascule_training.recent_popularity import RecentPopularity, recent_popularity
 from bascule_training.report import ReportContents, write_report
 from bascule_training.report.contents import data_facts, examples_of, items_of, scored_items_of
 from bascule_training.tables import fingerprint
@@ -64,6 +65,7 @@ def train(
         # What another run left of its later towers would be in the way when this one is resumed.
         shutil.rmtree(checkpoints, ignore_errors=True)
     fitted = Trainer(config, prepared, checkpoints, resume=resume, observe=observe).fit()
+    popularity = _popularity(config, prepared)
     with staged(models, config.model) as folder:
         observe(Stage("writing the artifact"))
         contents = Contents(
@@ -75,9 +77,11 @@ def train(
             config.query.publish_users,
             config.index,
             prepared.validation.subjects(0),
+            popularity.counts,
         )
         index = write_files(folder, contents)
         manifest = _manifest(config, prepared, fitted.model, folder, index)
+        manifest.popularity_half_life_days = popularity.half_life_days or 0.0
         write_manifest(folder, manifest)
         observe(Stage("evaluating the artifact"))
         servable = load_servable(folder)
@@ -91,6 +95,12 @@ def train(
         place = publish(folder, models)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return Trained(place, evaluations)
+
+
+def _popularity(config: TrainingConfig, prepared: Prepared) -> RecentPopularity:
+    dataset = prepared.dataset
+    train, known = dataset.histories(dataset.splits.train), dataset.histories(_trained_on(config, dataset))
+    return recent_popularity(train, prepared.validation.cases, known)
 
 
 def _evaluate_baselines(prepared: Prepared, observe: Observe) -> list[Evaluation]:

@@ -66,7 +66,8 @@ def _as_json(ranking: "Ranking") -> str:
         "unknown_item_ids": ranking.unknown_item_ids,
         "items": items,
     }
-    return json.dumps(answer, ensure_ascii=False)
+    # What is no JSON is a moment, which is written as in ISO 8601.
+    return json.dumps(answer, ensure_ascii=False, default=str)
 
 
 def _print_table(ranking: "Ranking", names: Sequence[str]) -> None:

@@ -34,6 +34,8 @@ class _AttributeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attribu
     """A number."""
     ATTRIBUTE_KIND_MULTI_VALUED: _AttributeKind.ValueType  # 3
     """A list of strings."""
+    ATTRIBUTE_KIND_TIME: _AttributeKind.ValueType  # 4
+    """A moment in UTC, to the microsecond."""
 
 class AttributeKind(_AttributeKind, metaclass=_AttributeKindEnumTypeWrapper):
     """What an attribute holds."""
@@ -46,6 +48,8 @@ ATTRIBUTE_KIND_NUMERIC: AttributeKind.ValueType  # 2
 """A number."""
 ATTRIBUTE_KIND_MULTI_VALUED: AttributeKind.ValueType  # 3
 """A list of strings."""
+ATTRIBUTE_KIND_TIME: AttributeKind.ValueType  # 4
+"""A moment in UTC, to the microsecond."""
 Global___AttributeKind: _TypeAlias = AttributeKind  # noqa: Y015
 
 @_typing.final
@@ -111,6 +115,7 @@ class Manifest(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    POPULARITY_HALF_LIFE_DAYS_FIELD_NUMBER: _builtins.int
     schema_version: _builtins.int
     """The version of this description. A reader refuses a higher one than it knows. Now: 1."""
     model: _builtins.str
@@ -123,6 +128,10 @@ class Manifest(_message.Message):
     """The number of components of a vector. From 1 to 4,096."""
     item_count: _builtins.int
     """The number of items: rows of `items.parquet` and of `item_vectors.npy`. From 1 to 100,000,000."""
+    popularity_half_life_days: _builtins.float
+    """After how many days an interaction counts half as much for the popularity of its item; chosen by validation. 0: all
+    count alike.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the artifact was made."""
@@ -176,10 +185,11 @@ class Manifest(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         files: _abc.Iterable[Global___File] | None = ...,
         index: Global___ItemIndex | None = ...,
+        popularity_half_life_days: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "index", b"index", "training_data", b"training_data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "dimension", b"dimension", "files", b"files", "index", b"index", "item_count", b"item_count", "item_features", b"item_features", "library_versions", b"library_versions", "metrics", b"metrics", "model", b"model", "query_features", b"query_features", "schema_version", b"schema_version", "training_data", b"training_data", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "dimension", b"dimension", "files", b"files", "index", b"index", "item_count", b"item_count", "item_features", b"item_features", "library_versions", b"library_versions", "metrics", b"metrics", "model", b"model", "popularity_half_life_days", b"popularity_half_life_days", "query_features", b"query_features", "schema_version", b"schema_version", "training_data", b"training_data", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

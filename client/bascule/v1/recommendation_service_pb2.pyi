@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from bascule.standard_protos import status_pb2 as _status_pb2
@@ -66,7 +67,7 @@ class _RankingPathEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RankingPa
     """By the query tower, from features alone, of which at least one is known."""
     RANKING_PATH_POPULAR: _RankingPath.ValueType  # 4
     """Nothing about the query was known: by popularity. The score is the item's share of all training interactions,
-    from 0 to 1.
+    from 0 to 1; where `Manifest.popularity_half_life_days` is set, newer ones count more.
     """
     RANKING_PATH_SIMILAR: _RankingPath.ValueType  # 5
     """Items similar to an item. The score is the cosine of the items' vectors, from -1 to 1."""
@@ -88,7 +89,7 @@ RANKING_PATH_COLD: RankingPath.ValueType  # 3
 """By the query tower, from features alone, of which at least one is known."""
 RANKING_PATH_POPULAR: RankingPath.ValueType  # 4
 """Nothing about the query was known: by popularity. The score is the item's share of all training interactions,
-from 0 to 1.
+from 0 to 1; where `Manifest.popularity_half_life_days` is set, newer ones count more.
 """
 RANKING_PATH_SIMILAR: RankingPath.ValueType  # 5
 """Items similar to an item. The score is the cosine of the items' vectors, from -1 to 1."""
@@ -277,6 +278,7 @@ class FeatureValue(_message.Message):
     CATEGORY_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
     category: _builtins.str
     """One category, or the text of a text feature. A category that training did not see is taken as unknown."""
     number: _builtins.float
@@ -285,18 +287,23 @@ class FeatureValue(_message.Message):
     def categories(self) -> Global___Categories:
         """Several categories."""
 
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """A moment, to the microsecond; what is finer is cut off. Attributes alone."""
+
     def __init__(
         self,
         *,
         category: _builtins.str = ...,
         number: _builtins.float = ...,
         categories: Global___Categories | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "category", b"category", "kind", b"kind", "number", b"number"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "category", b"category", "kind", b"kind", "number", b"number", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "category", b"category", "kind", b"kind", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "category", b"category", "kind", b"kind", "number", b"number", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["category", "number", "categories"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["category", "number", "categories", "time"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -451,6 +458,7 @@ class AttributeFilter(_message.Message):
     ANY_OF_FIELD_NUMBER: _builtins.int
     NONE_OF_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
+    TIME_RANGE_FIELD_NUMBER: _builtins.int
     attribute: _builtins.str
     """The attribute's name, as `GetModel` lists it. An unknown name is `INVALID_ARGUMENT`."""
     @_builtins.property
@@ -465,6 +473,10 @@ class AttributeFilter(_message.Message):
     def range(self) -> Global___NumberRange:
         """For numeric attributes: the value lies in this range."""
 
+    @_builtins.property
+    def time_range(self) -> Global___TimeRange:
+        """For attributes that are moments: the value lies in this range."""
+
     def __init__(
         self,
         *,
@@ -472,12 +484,13 @@ class AttributeFilter(_message.Message):
         any_of: Global___Categories | None = ...,
         none_of: Global___Categories | None = ...,
         range: Global___NumberRange | None = ...,
+        time_range: Global___TimeRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "condition", b"condition", "none_of", b"none_of", "range", b"range"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "condition", b"condition", "none_of", b"none_of", "range", b"range", "time_range", b"time_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "attribute", b"attribute", "condition", b"condition", "none_of", b"none_of", "range", b"range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "attribute", b"attribute", "condition", b"condition", "none_of", b"none_of", "range", b"range", "time_range", b"time_range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["any_of", "none_of", "range"]  # noqa: Y015
+    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["any_of", "none_of", "range", "time_range"]  # noqa: Y015
     _WhichOneofArgType_condition: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_condition) -> _WhichOneofReturnType_condition | None: ...
 
@@ -515,6 +528,36 @@ class NumberRange(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
 
 Global___NumberRange: _TypeAlias = NumberRange  # noqa: Y015
+
+@_typing.final
+class TimeRange(_message.Message):
+    """A range of moments. At least one end must be set. Each from the year 1 to 9999; items have theirs to the microsecond."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def min(self) -> _timestamp_pb2.Timestamp:
+        """The earliest moment allowed, itself included. Absent: no beginning."""
+
+    @_builtins.property
+    def max(self) -> _timestamp_pb2.Timestamp:
+        """The latest moment allowed, itself included. Absent: no end."""
+
+    def __init__(
+        self,
+        *,
+        min: _timestamp_pb2.Timestamp | None = ...,
+        max: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max", b"max", "min", b"min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeRange: _TypeAlias = TimeRange  # noqa: Y015
 
 @_typing.final
 class AttributeCap(_message.Message):
