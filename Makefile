@@ -17,7 +17,7 @@ OUT ?= recommendations.parquet
 DATA ?= data/public
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-catalogues bench-score bench-stopped-reader bench-cold-start bench-options bench-filters bench-budget bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
+.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-catalogues bench-score bench-stopped-reader bench-cold-start bench-options bench-filters bench-living bench-budget bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-15s %s\n' "$$target" "$$what"; done
@@ -79,6 +79,9 @@ bench-cold-start: $(VENV)/installed ## imports, the start of a server, and the s
 
 bench-filters: $(VENV)/installed ## what filters find in an index of 1,000,000 items, beside filtering afterwards
 	python benchmarks/filters.py
+
+bench-living: $(VENV)/installed ## how soon changes of the catalogue are served, and what they cost
+	python benchmarks/living_catalogue.py
 
 bench-options: $(VENV)/installed ## what each option of a recommendation costs
 	python benchmarks/options.py

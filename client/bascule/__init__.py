@@ -10,6 +10,7 @@
 
 from bascule.answers import EmbeddingResult, RankingResult
 from bascule.async_client import AsyncClient
+from bascule.catalogue import CatalogueClient, CatalogueState, Retired
 from bascule.client import Client
 from bascule.errors import (
     BasculeError,
@@ -37,6 +38,8 @@ __all__ = [
     "BasculeError",
     "CallCancelledError",
     "Cap",
+    "CatalogueClient",
+    "CatalogueState",
     "Client",
     "DeadlineExceededError",
     "EmbeddingResult",
@@ -60,6 +63,7 @@ __all__ = [
     "RankingOptions",
     "RankingPath",
     "RankingResult",
+    "Retired",
     "Shortfall",
     "UnavailableError",
     "UnimplementedError",

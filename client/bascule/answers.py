@@ -49,6 +49,7 @@ def read_ranking(ranking: pb.Ranking, served_by: pb.ModelVersion) -> Ranking:
         shortfall=SHORTFALLS.get(ranking.shortfall, Shortfall.UNKNOWN) if ranking.shortfall else None,
         model=served_by.model,
         version=served_by.version,
+        catalogue_revision=served_by.catalogue_revision,
     )
 
 

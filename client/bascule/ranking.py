@@ -68,3 +68,5 @@ class Ranking:
     """The model that ranked."""
     version: int = 0
     """Its version."""
+    catalogue_revision: int = 0
+    """How many changes of the catalogue it knows of, where that may change; see ``CatalogueClient``."""

@@ -77,7 +77,7 @@ def query_message(query: QueryLike) -> pb.Query:
         ValueError: It holds a str that is no valid Unicode, or an empty list of candidates.
     """
     if isinstance(query, str):
-        return pb.Query(user=pb.User(user_id=_string(query, "user_id")))
+        return pb.Query(user=pb.User(user_id=text_message(query, "user_id")))
     if not isinstance(query, Query):
         raise TypeError(f"a query is a Query, or a str that is the id of a user; got {_described(query)}")
     # Filled in place: a message that is given to another one is copied.
@@ -86,7 +86,7 @@ def query_message(query: QueryLike) -> pb.Query:
     if query.candidate_item_ids is not None:
         message.candidate_item_ids.extend(_candidates(query.candidate_item_ids))
     if query.item_id is not None:
-        message.item_id = _string(query.item_id, "item_id")
+        message.item_id = text_message(query.item_id, "item_id")
     elif query.vector is not None:
         message.vector.values.extend(components(query.vector))
         message.vector.SetInParent()
@@ -98,7 +98,7 @@ def query_message(query: QueryLike) -> pb.Query:
 def feature_message(value: FeatureValue) -> pb.FeatureValue:
     """The message of a feature's or an attribute's value."""
     if isinstance(value, str):
-        return pb.FeatureValue(category=_string(value, "the value of a feature"))
+        return pb.FeatureValue(category=text_message(value, "the value of a feature"))
     if isinstance(value, Real):
         return pb.FeatureValue(number=float(value))
     if isinstance(value, datetime):
@@ -120,10 +120,10 @@ def _candidates(item_ids: Sequence[str]) -> list[str]:
 
 def _fill_user(message: pb.User, query: Query) -> None:
     message.SetInParent()
-    message.user_id = _string(query.user_id, "user_id")
+    message.user_id = text_message(query.user_id, "user_id")
     message.history.extend(_strings(query.history, "history"))
     for name, value in query.features.items():
-        message.features[_string(name, "features")].CopyFrom(feature_message(value))
+        message.features[text_message(name, "features")].CopyFrom(feature_message(value))
 
 
 def _query_messages(queries: Iterable[QueryLike]) -> list[pb.Query]:
@@ -199,11 +199,17 @@ def _strings(values: Iterable[str], name: str) -> list[str]:
         "".join(strings).encode()  # One look at all of them: which of them is wrong is asked where one is.
     except (TypeError, UnicodeEncodeError):
         for place, value in enumerate(strings):
-            _string(value, f"{name}[{place}]")
+            text_message(value, f"{name}[{place}]")
     return strings
 
 
-def _string(value: str, name: str) -> str:
+def text_message(value: str, name: str) -> str:
+    """The str, which a message can hold.
+
+    Raises:
+        TypeError: It is none.
+        ValueError: It is no valid Unicode.
+    """
     if not isinstance(value, str):
         raise TypeError(f"{name} is a str; got {_described(value)}")
     try:

@@ -1,6 +1,6 @@
 """The items of one model version: ids and rows, popularity, and the attributes to filter on, cap and show."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,8 +14,12 @@ from bascule_server import artifact
 from bascule_server.allowed import Allowed
 from bascule_server.artifact import ArtifactError
 from bascule_server.columns import Column, column_of
-from bascule_server.item_ids import UNKNOWN, ItemIds, Known
+from bascule_server.item_ids import UNKNOWN, Ids, ItemIds, Known
 from bascule_server.query import FeatureValue, Filter
+from bascule_server.retrieval import Found, Restriction
+
+_GROWTH = 8
+"""How many times as many items are looked at where too few of the most popular may be found."""
 
 MAX_FILTER_BYTES = 256 * 2**20
 """How much memory compiled sets of filters may come to take, those asked for last. With 20,000 items that is some 2,500
@@ -27,12 +31,20 @@ class Catalogue:
 
     Attributes:
         item_ids: the id of each row.
-        popularity: float32 [items], each item's share of the training interactions, of which newer ones may count more.
     """
 
-    def __init__(self, item_ids: ItemIds, popularity: NDArray[np.float32], columns: dict[str, Column]) -> None:
-        self.item_ids = item_ids
-        self.popularity = popularity
+    def __init__(self, item_ids: Ids, popularity: NDArray[np.float32], columns: Mapping[str, Column]) -> None:
+        """Takes what is known of the items.
+
+        Args:
+            item_ids: the id of each row.
+            popularity: float32 [items], each item's share of the training interactions, of which newer ones may count
+                more.
+            columns: the attributes, by name.
+        """
+        self.item_ids: Ids = item_ids
+        self._popularity = popularity
+        self._by_popularity = np.argsort(-popularity, kind="stable")
         self._columns = columns
         self._compiled: LRUCache[tuple[Filter, ...], Allowed] = LRUCache(
             MAX_FILTER_BYTES, getsizeof=lambda allowed: allowed.most_bytes
@@ -54,6 +66,31 @@ class Catalogue:
     def known(self, lists: Sequence[Sequence[str]]) -> list[Known]:
         """What there is of several lists of ids, which are looked up together."""
         return self.item_ids.known(lists)
+
+    def present(self, known: Known) -> Known:
+        """What there is of a list of ids now, of which some may have been there once."""
+        return known
+
+    def as_read(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64 [read], those of the rows that the query tower knows, as it knows them."""
+        return rows
+
+    def current(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64 [rows], where items stand now that the query tower knows by these rows."""
+        return rows
+
+    def popularity_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32 [rows], from 0 to 1."""
+        return self._popularity[rows]
+
+    def most_popular(self, count: int, restriction: Restriction) -> Found:
+        """The most popular items that may be found, ``count`` or as many as remain; of equals the lower row."""
+        looked_at = count + len(restriction.excluded)
+        while True:
+            rows = restriction.remaining(self._by_popularity[:looked_at])[:count]
+            if len(rows) == count or looked_at >= len(self):
+                return Found(rows, self._popularity[rows])
+            looked_at *= _GROWTH
 
     def allowed(self, filters: tuple[Filter, ...]) -> Allowed | None:
         """The items that satisfy every filter, or None where there is no filter."""

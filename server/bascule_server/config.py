@@ -40,6 +40,8 @@ class ServerConfig(BaseModel):
     """Whether to listen beyond this machine, where anybody can read along and call."""
     metrics_listen: str | None = None
     """Address and port of ``/metrics`` for Prometheus; of several workers each takes the next port. Absent: none."""
+    catalogue_listen: str | None = None
+    """Address and port for changes of the catalogue. Absent: it does not change."""
     reflection: bool = False
     """Whether callers may ask for the definitions of the services."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
@@ -87,17 +89,7 @@ class ServerConfig(BaseModel):
     max_connection_age_grace_seconds: Seconds = 600.0
     """For what is in flight on a connection that is too old, streams included."""
 
-    @property
-    def host(self) -> str:
-        """The address of ``listen``."""
-        return host_and_port(self.listen)[0]
-
-    @property
-    def port(self) -> int:
-        """The port of ``listen``."""
-        return host_and_port(self.listen)[1]
-
-    @field_validator("listen", "metrics_listen")
+    @field_validator("listen", "metrics_listen", "catalogue_listen")
     @classmethod
     def _is_address(cls, listen: str | None) -> str | None:
         if listen is not None:
@@ -106,7 +98,9 @@ class ServerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _is_open_only_by_intent(self) -> Self:
-        plain = {"listen": None if self.certificate else self.listen, "metrics_listen": self.metrics_listen}
+        plain = {"metrics_listen": self.metrics_listen}
+        if self.certificate is None:
+            plain |= {"listen": self.listen, "catalogue_listen": self.catalogue_listen}
         for field, address in plain.items():
             if address and not self.allow_insecure and not _is_loopback(host_and_port(address)[0]):
                 raise ValueError(

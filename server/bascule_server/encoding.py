@@ -30,7 +30,11 @@ _STREAM_RESULT = tag(pb.StreamRecommendItemsResponse, "results")
 
 def encode_recommendation(answer: RowAnswer, served_by: pb.ModelVersion) -> bytes:
     """A ``RecommendItemsResponse``; raises what stands in the place of its ranking."""
-    return _served_by(served_by.model, served_by.version) + _RANKING + with_length(encode_ranking(answer))
+    return (
+        _served_by(served_by.model, served_by.version, served_by.catalogue_revision)
+        + _RANKING
+        + with_length(encode_ranking(answer))
+    )
 
 
 def encode_batch(answers: Iterable[RowAnswer], served_by: pb.ModelVersion) -> bytes:
@@ -71,8 +75,9 @@ def _path(path: pb.RankingPath.ValueType, shortfall: pb.Shortfall.ValueType) -> 
 
 
 @lru_cache
-def _served_by(model: str, version: int) -> bytes:
-    return pb.RecommendItemsResponse(served_by=pb.ModelVersion(model=model, version=version)).SerializeToString()
+def _served_by(model: str, version: int, catalogue_revision: int) -> bytes:
+    served_by = pb.ModelVersion(model=model, version=version, catalogue_revision=catalogue_revision)
+    return pb.RecommendItemsResponse(served_by=served_by).SerializeToString()
 
 
 def _result(answer: RowAnswer) -> bytes:

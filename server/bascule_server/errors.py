@@ -39,6 +39,13 @@ class Reason(Enum):
     LOAD_FAILED = (StatusCode.FAILED_PRECONDITION, "The version could not be loaded; the server's log says why.")
     SERVICE_NOT_FOUND = (StatusCode.NOT_FOUND, "This server has no such service.")
     NOTHING_KNOWN = (StatusCode.FAILED_PRECONDITION, "Nothing about the query is known to the model.")
+    NO_ITEM_TOWER = (StatusCode.FAILED_PRECONDITION, "The model has no item tower, so it cannot place new items.")
+    CATALOGUE_FULL = (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "As many items have come since the version was made as may; publish a new version.",
+    )
+    LOG_FAILED = (StatusCode.UNAVAILABLE, "The log of the catalogue cannot be written; the server's log says why.", 1.0)
+    LOG_DAMAGED = (StatusCode.DATA_LOSS, "The log of the catalogue is damaged before its end.")
     OVERLOADED = (StatusCode.UNAVAILABLE, "The server has as many rows to answer as it takes; try again later.", 0.1)
     NOT_READY = (StatusCode.UNAVAILABLE, "The model is being loaded; try again later.", 0.5)
     STOPPING = (StatusCode.UNAVAILABLE, "The server is stopping; try again elsewhere.", 0.1)

@@ -44,7 +44,7 @@ _NOTHING_ASKED = Known(_NO_ROWS, ())
 class ListedItems(NamedTuple):
     """The items of a ranking, in order."""
 
-    item_ids: "ItemIds"
+    item_ids: "Ids"
     rows: NDArray[np.int64]
     """int64 [items]."""
     encoded_ids: bytes
@@ -54,6 +54,28 @@ class ListedItems(NamedTuple):
     def ids(self) -> list[str]:
         """Their ids, made anew each time."""
         return self.item_ids.of(self.rows.tolist())
+
+
+class Ids(Protocol):
+    """Ids by row."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+
+    def of(self, rows: Iterable[int]) -> list[str]:
+        """The ids of these rows."""
+
+    def rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
+        """int64 [ids], the row of each id, or ``UNKNOWN``."""
+
+    def known(self, lists: Sequence[Sequence[str]]) -> list[Known]:
+        """Several lists of ids, looked up together."""
+
+    def encoded(self, rows: NDArray[np.int64]) -> Sequence[bytes | memoryview]:
+        """The ids of few rows, each as it stands in a ranking's message."""
+
+    def listed(self, rows: Sequence[NDArray[np.int64]]) -> list[ListedItems]:
+        """Several lists of rows, with their ids encoded together."""
 
 
 class ItemIds:
@@ -107,25 +129,12 @@ class ItemIds:
 
     def known(self, lists: Sequence[Sequence[str]]) -> list[Known]:
         """Several lists of ids, looked up together."""
-        rows = self._lookup.rows(list(chain.from_iterable(lists)))
-        ends = accumulate(map(len, lists))
-        is_all_known = not (rows == UNKNOWN).any()
-        found = []
-        start = 0
-        for item_ids, end in zip(lists, ends, strict=True):
-            if start == end:
-                found.append(_NOTHING_ASKED)
-            elif is_all_known:
-                found.append(Known(rows[start:end], ()))
-            else:
-                found.append(_known(item_ids, rows[start:end]))
-            start = end
-        return found
+        return known_of(lists, self._lookup.rows(list(chain.from_iterable(lists))))
 
     def listed(self, rows: Sequence[NDArray[np.int64]]) -> list[ListedItems]:
         """Several lists of rows, with their ids encoded together, which takes a tenth of the time."""
         if len(rows) == 1 and len(rows[0]) <= _FEW_LISTED:
-            return [ListedItems(self, rows[0], self._encoded(rows[0]))]
+            return [ListedItems(self, rows[0], b"".join(self.encoded(rows[0])))]
         together = np.concatenate([_NO_ROWS, *rows])
         found, ends = _gathered(self._bytes, self._offsets[together], self._offsets[together + 1])
         data, bounds = found.tobytes(), [0, *ends.tolist()]
@@ -135,16 +144,33 @@ class ItemIds:
             for each, (first, last) in zip(rows, lists, strict=True)
         ]
 
-    def _encoded(self, rows: NDArray[np.int64]) -> bytes:
-        """The ids of few rows as they stand in a ranking's message."""
+    def encoded(self, rows: NDArray[np.int64]) -> list[memoryview]:
+        """The ids of few rows, each as it stands in a ranking's message."""
         data = self._bytes.data
         starts, stops = self._offsets[rows].tolist(), self._offsets[rows + 1].tolist()
-        return b"".join([data[start:stop] for start, stop in zip(starts, stops, strict=True)])
+        return [data[start:stop] for start, stop in zip(starts, stops, strict=True)]
 
     def text(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """uint8 [bytes], the ids of these rows in UTF-8, one after the other, and int64 [rows], where each ends."""
         starts = self._offsets[rows]
         return _gathered(self._bytes, starts + _header_bytes(self._offsets[rows + 1] - starts), self._offsets[rows + 1])
+
+
+def known_of(lists: Sequence[Sequence[str]], rows: NDArray[np.int64]) -> list[Known]:
+    """What there is of several lists of ids, by the rows of all of them, one after the other, or ``UNKNOWN``."""
+    is_all_known = not (rows == UNKNOWN).any()
+    found = []
+    start = 0
+    for item_ids in lists:
+        end = start + len(item_ids)
+        if start == end:
+            found.append(_NOTHING_ASKED)
+        elif is_all_known:
+            found.append(Known(rows[start:end], ()))
+        else:
+            found.append(_known(item_ids, rows[start:end]))
+        start = end
+    return found
 
 
 def _known(item_ids: Sequence[str], rows: NDArray[np.int64]) -> Known:

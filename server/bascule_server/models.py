@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 from bascule.v1.artifact_pb2 import Manifest
 from bascule.v1.model_service_pb2 import ModelState
@@ -85,6 +86,21 @@ class KnownVersion:
         self.state = ModelState.MODEL_STATE_SERVING
 
 
+class Revised(Protocol):
+    """What answers for a version whose catalogue changes."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """With the catalogue as it is now."""
+
+    @property
+    def revision(self) -> int:
+        """How many changes it knows of."""
+
+
+Follow: TypeAlias = Callable[[KnownVersion, ServableVersion], Revised]
+
+
 class Models:
     """All versions that the server knows."""
 
@@ -100,19 +116,37 @@ class Models:
         """Every version, by name and then version."""
         return self._versions
 
-    async def load(self, worker: Executor) -> None:
+    async def load(self, worker: Executor, follow: Follow | None = None) -> None:
         """Loads one version after the other in ``worker``.
+
+        Args:
+            worker: a thread.
+            follow: called there with each version before it serves; what it returns serves.
 
         Raises:
             ArtifactError: of the first version that cannot be loaded.
         """
+        loop = asyncio.get_running_loop()
         for known in self._versions:
             try:
-                known.loaded(await asyncio.get_running_loop().run_in_executor(worker, self._load, known.folder))
-                self._found.clear()
+                servable = await loop.run_in_executor(worker, self._load, known.folder)
+                followed = None if follow is None else await loop.run_in_executor(worker, follow, known, servable)
             except ArtifactError:
                 known.state = ModelState.MODEL_STATE_FAILED
                 raise
+            known.loaded(servable)
+            self._found.clear()
+            if followed is not None:
+                self.replace_serving(known, followed)
+
+    def replace_serving(self, known: KnownVersion, revised: Revised) -> None:
+        """Has a version that serves answer by another scorer from now on."""
+        if known.serving is not None:
+            name_and_version = ModelVersion(
+                model=known.model, version=known.version, catalogue_revision=revised.revision
+            )
+            known.serving = ServingModel(name_and_version, known.serving.schema, revised.scorer)
+            self._found.clear()
 
     def named(self, selector: ModelSelector) -> KnownVersion:
         """The version that is meant, in whatever state: the newest one where none is named.

@@ -1,9 +1,9 @@
 """Which features a model reads and which attributes its items have: all that checking a query needs of a manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bascule.v1.artifact_pb2 import AttributeKind, Manifest
+from bascule.v1.artifact_pb2 import AttributeKind, Feature, Manifest
 
 _VALUE_KINDS = {
     "categorical": "category",
@@ -28,9 +28,14 @@ class Schema:
 
 def schema_of(manifest: Manifest) -> Schema:
     """The schema that a manifest declares."""
-    transforms = {feature.name: feature.WhichOneof("kind") or "" for feature in manifest.query_features}
     return Schema(
-        feature_kinds={name: _VALUE_KINDS[kind] for name, kind in transforms.items() if kind in _VALUE_KINDS},
+        feature_kinds=value_kinds(manifest.query_features),
         attribute_kinds={attribute.name: attribute.kind for attribute in manifest.attributes},
         dimension=manifest.dimension,
     )
+
+
+def value_kinds(features: Iterable[Feature]) -> dict[str, str]:
+    """By feature: ``category``, ``number`` or ``categories``, as in ``FeatureValue``."""
+    transforms = {feature.name: feature.WhichOneof("kind") or "" for feature in features}
+    return {name: _VALUE_KINDS[kind] for name, kind in transforms.items() if kind in _VALUE_KINDS}

@@ -77,7 +77,20 @@ class Scorer:
         self._encoder = encoder
         self._tower = tower
         self._retrievers = retrievers
-        self._by_popularity = np.lexsort((np.arange(len(catalogue)), -catalogue.popularity))
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items."""
+        return self._catalogue
+
+    @property
+    def retrievers(self) -> Retrievers:
+        """What finds them."""
+        return self._retrievers
+
+    def with_items(self, catalogue: Catalogue, retrievers: Retrievers) -> "Scorer":
+        """The same model with other items. Both together are called by one thread at a time."""
+        return Scorer(catalogue, self._subjects.with_catalogue(catalogue), self._encoder, self._tower, retrievers)
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """The answer to each question, in their order; a ``QueryError`` where a question has none."""
@@ -104,11 +117,12 @@ class Scorer:
             return error
         if subject.path == RANKING_PATH_POPULAR and _needs_knowledge(question.ask):
             return NothingKnownError()
+        excluded, candidates = self._catalogue.present(excluded), self._catalogue.present(candidates)
         if not isinstance(question.ask, Rank):
             return Task(question, subject, list(subject.unknown_item_ids))
         kept_out = [excluded.rows] if len(excluded.rows) else []
         if question.ask.exclude_history:
-            kept_out.append(subject.history)
+            kept_out.append(subject.had)
         if subject.item_row is not None:
             kept_out.append(np.array([subject.item_row]))
         return Task(
@@ -188,8 +202,7 @@ class Scorer:
                 rows = task.restriction.remaining(task.candidates)
                 found[index] = best(rows, self._scores(task, rows), counts[index])
             elif task.vector is None:
-                rows = task.restriction.remaining(self._by_popularity)[: counts[index]]
-                found[index] = Found(rows, self._scores(task, rows))
+                found[index] = self._catalogue.most_popular(counts[index], task.restriction)
             else:
                 searches[self._retriever_of(task)].append(index)
         for retriever, indices in searches.items():
@@ -204,7 +217,7 @@ class Scorer:
     def _scores(self, task: Task, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [rows], the scores of the items in these rows."""
         if task.vector is None:
-            return self._catalogue.popularity[rows]
+            return self._catalogue.popularity_of(rows)
         return products(task.vector, self._retriever_of(task).vectors_of(rows))
 
     def _item_scores(self, task: Task, ask: Score) -> ItemScores:

@@ -10,11 +10,13 @@ The way through its life, after which the process ends:
 import asyncio
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +25,7 @@ import structlog
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from bascule.v1 import model_service_pb2
+from bascule.v1.catalogue_service_pb2_grpc import add_CatalogueServiceServicer_to_server
 from bascule.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from bascule_server.admission import Admission
 from bascule_server.batcher import Batcher
@@ -35,13 +38,15 @@ from bascule_server.health import Health
 from bascule_server.health_list import list_handler
 from bascule_server.interceptors import Surroundings, TimeoutPolicy
 from bascule_server.interceptors.call_log import CallLog
+from bascule_server.living.catalogues import LivingCatalogues
+from bascule_server.living.service import CatalogueService
 from bascule_server.metrics import Metrics
 from bascule_server.model_service import ModelService
 from bascule_server.models import Models, newest_versions
 from bascule_server.recommendation_service import NAME as RECOMMENDATION_SERVICE
 from bascule_server.recommendation_service import RecommendationService
-from bascule_server.transports.transport import Transport
-from bascule_server.workers import bound, bound_alone, supervise
+from bascule_server.transports.transport import QuickMethods, Transport
+from bascule_server.workers import bound, bound_alone, supervise, with_port
 
 SERVICES = (
     RECOMMENDATION_SERVICE,
@@ -85,10 +90,20 @@ class Server:
         self._recommendations = RecommendationService(
             models, admission, self._batcher, self._draining, config.stream_window
         )
-        self._transport = self._new_transport()
+        self._transport = self._new_transport({RECOMMEND_ITEMS: self._recommendations.recommend_quickly})
         self._add_services()
+        self.catalogue_port = 0
+        """Where changes of the catalogue are taken, after ``listen``; 0: nowhere."""
+        self._living = LivingCatalogues(models) if config.catalogue_listen else None
+        self._catalogue_transport = None if self._living is None else self._new_catalogue_transport(self._living)
 
-    def _new_transport(self) -> Transport:
+    def _new_catalogue_transport(self, living: LivingCatalogues) -> Transport:
+        transport = self._new_transport({})
+        service = CatalogueService(self._models, living.followers)
+        add_CatalogueServiceServicer_to_server(service, cast(grpc.aio.Server, transport))
+        return transport
+
+    def _new_transport(self, quick_methods: QuickMethods) -> Transport:
         config = self._config
         timeouts = TimeoutPolicy(config.default_timeout_seconds, config.max_timeout_seconds)
         observe = self._metrics.call_ended if self._metrics else _ignore
@@ -100,7 +115,7 @@ class Server:
             return AioTransport(options, surroundings)
         from bascule_server.transports.core_transport import CoreTransport
 
-        return CoreTransport(options, surroundings, {RECOMMEND_ITEMS: self._recommendations.recommend_quickly})
+        return CoreTransport(options, surroundings, quick_methods)
 
     def _add_services(self) -> None:
         # The generated functions know grpcio's own servers alone.
@@ -123,12 +138,20 @@ class Server:
             ConfigError: there are credentials for TLS that cannot be used.
             ListenError: it cannot be had.
         """
+        if self._catalogue_transport is not None and self._config.catalogue_listen is not None:
+            self.catalogue_port = self._listen(
+                self._catalogue_transport, "catalogue_listen", self._config.catalogue_listen
+            )
+            _log.info("listening for changes of the catalogue", port=self.catalogue_port)
+        return self._listen(self._transport, "listen", self._config.listen)
+
+    def _listen(self, transport: Transport, field: str, address: str) -> int:
         try:
             if self._config.workers == 1:
-                bound_alone(self._config).close()
-            return self._transport.listen(self._config.listen, server_credentials(self._config))
+                bound_alone(address).close()
+            return transport.listen(address, server_credentials(self._config))
         except (OSError, RuntimeError) as error:
-            raise _cannot_listen("listen", self._config.listen, error) from error
+            raise _cannot_listen(field, address, error) from error
 
     async def start(self) -> None:
         """Answers from now on, though until the models are loaded only that they are not.
@@ -141,6 +164,8 @@ class Server:
                 self._stop_metrics = self._metrics.listen(*host_and_port(self._config.metrics_listen))
             except OSError as error:
                 raise _cannot_listen("metrics_listen", self._config.metrics_listen, error) from error
+        if self._catalogue_transport is not None:
+            await self._catalogue_transport.start()
         await self._transport.start()
 
     async def work(self) -> None:
@@ -160,7 +185,9 @@ class Server:
             ArtifactError: a model cannot be loaded.
         """
         start = time.monotonic()
-        await self._models.load(self._worker)
+        await self._models.load(self._worker, None if self._living is None else self._living.follow)
+        if self._living is not None:
+            self._living.start()
         give_back()
         self._health.set_serving(True)
         versions = [f"{known.model}/{known.version}" for known in self._models.known()]
@@ -187,6 +214,10 @@ class Server:
     async def close(self) -> None:
         """Closes the connections. What is not answered by now is cut off."""
         self._stop_metrics()
+        if self._living is not None:
+            self._living.end()
+        if self._catalogue_transport is not None:
+            await self._catalogue_transport.close()
         await self._transport.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
@@ -218,12 +249,24 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
             runner.run(serve(config, models_root, on_listening))
         return
     newest_versions(models_root)
+    with ExitStack() as kept:
+        ports = {field: kept.enter_context(_kept_port(field, address)) for field, address in _addresses(config).items()}
+        shared = {field: with_port(address, ports[field]) for field, address in _addresses(config).items()}
+        number = ports["listen"].getsockname()[1]
+        asyncio.run(supervise(config.model_copy(update=shared), models_root, lambda: on_listening(number)))
+
+
+def _addresses(config: ServerConfig) -> dict[str, str]:
+    """Where workers listen together, by the field of the configuration."""
+    addresses = {"listen": config.listen, "catalogue_listen": config.catalogue_listen}
+    return {field: address for field, address in addresses.items() if address is not None}
+
+
+def _kept_port(field: str, address: str) -> socket.socket:
     try:
-        port = bound(config)
+        return bound(address)
     except OSError as error:
-        raise _cannot_listen("listen", config.listen, error) from error
-    with port:
-        asyncio.run(supervise(config, models_root, port, on_listening))
+        raise _cannot_listen(field, address, error) from error
 
 
 def with_working_transport(config: ServerConfig) -> ServerConfig:

@@ -36,8 +36,10 @@ class Subject(NamedTuple):
 
     path: RankingPath.ValueType
     history: NDArray[np.int64]
-    """int64 [known items], rows of the catalogue, oldest first."""
+    """int64 [items], the rows by which the query tower knows them, oldest first."""
     features: Mapping[str, FeatureValue]
+    had: NDArray[np.int64]
+    """int64 [items], rows of the catalogue: the history as it is to be excluded."""
     item_row: int | None = None
     """The row of the item, where the query is one."""
     unknown_item_ids: Sequence[str] = ()
@@ -55,6 +57,10 @@ class Subjects:
         self._users = users
         self._features = features
 
+    def with_catalogue(self, catalogue: Catalogue) -> "Subjects":
+        """The same users, and other items."""
+        return Subjects(catalogue, self._users, self._features)
+
     def of(self, query: Query, history: Known) -> Subject:
         """What is known about the one a query is for, with what the catalogue has of its history.
 
@@ -62,22 +68,25 @@ class Subjects:
             ItemNotFoundError: it is an item that the catalogue does not have.
         """
         if query.vector is not None:
-            return Subject(RANKING_PATH_VECTOR, _NO_ROWS, {})
+            return Subject(RANKING_PATH_VECTOR, _NO_ROWS, {}, _NO_ROWS)
         if query.item_id is not None:
             row = self._catalogue.row(query.item_id)
             if row is None:
                 raise ItemNotFoundError
-            return Subject(RANKING_PATH_SIMILAR, _NO_ROWS, {}, item_row=row)
+            return Subject(RANKING_PATH_SIMILAR, _NO_ROWS, {}, _NO_ROWS, item_row=row)
         return self._user(query, history)
 
     def _user(self, query: Query, history: Known) -> Subject:
-        rows = history.rows
+        had = history.rows
+        read = self._catalogue.as_read(had)
         features = query.features
         known = self._users.find(query.user_id) if query.user_id else None
         if known is not None:
-            rows = rows if query.history else known.history
+            if not query.history:
+                read, had = known.history, self._catalogue.current(known.history)
             features = {**known.features, **features}
-        return Subject(self._path(known is not None, rows, features), rows, features, unknown_item_ids=history.unknown)
+        path = self._path(known is not None, read, features)
+        return Subject(path, read, features, had, unknown_item_ids=history.unknown)
 
     def _path(
         self, is_known: bool, history: NDArray[np.int64], features: Mapping[str, FeatureValue]

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from bascule import Client, RankingOptions
-from bascule.v1 import artifact_pb2, model_service_pb2, recommendation_service_pb2
+from bascule.v1 import artifact_pb2, catalogue_service_pb2, model_service_pb2, recommendation_service_pb2
 from bascule_server import artifact, decoding, field_checks, ranking_options, scorer
 from bascule_server.config import ServerConfig
 from bascule_server.errors import Reason
@@ -47,8 +47,8 @@ from bascule_training.tables import InteractionColumns
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-API, ARTIFACT, SERVER, TRAINING, RECOMMENDING = (
-    ROOT / "docs" / f"{name}.md" for name in ("api", "artifact", "server", "training", "recommending")
+API, ARTIFACT, SERVER, TRAINING, RECOMMENDING, CATALOGUE = (
+    ROOT / "docs" / f"{name}.md" for name in ("api", "artifact", "server", "training", "recommending", "catalogue")
 )
 BENCHMARKS = ROOT / "docs" / "benchmarks.md"
 TWO_TOWERS_AND_SVD = ROOT / "docs" / "two_towers_and_svd.md"
@@ -63,6 +63,7 @@ PAGES = (
     BENCHMARKS,
     TWO_TOWERS_AND_SVD,
     RECOMMENDING,
+    CATALOGUE,
 )
 SPLITS = {config.model_fields["kind"].default: config for config in (LeaveOneOut, GlobalTime, Random, Given)}
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -164,7 +165,7 @@ def test_the_requests_for_grpcurl_are_messages_of_the_methods_that_they_go_to() 
 
 def methods() -> Mapping[str, Any]:
     """The methods of the API by their full names, with a slash before the method's own."""
-    files = (recommendation_service_pb2, model_service_pb2)
+    files = (recommendation_service_pb2, model_service_pb2, catalogue_service_pb2)
     services = [service for file in files for service in file.DESCRIPTOR.services_by_name.values()]
     return {f"{service.full_name}/{method.name}": method for service in services for method in service.methods}
 

@@ -20,9 +20,11 @@ from bascule_server.query import AnyOf, Filter, InRange, NoneOf
 MOMENT, MICROSECOND = datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), timedelta(microseconds=1)
 """One microsecond before what is counted from."""
 
+POPULARITY = np.array([0.4, 0.3, 0.2, 0.1], np.float32)
+
 CATALOGUE = Catalogue(
     ItemIds(["a", "b", "c", "d"]),
-    np.array([0.4, 0.3, 0.2, 0.1], np.float32),
+    POPULARITY,
     {
         "title": Categories([("A",), ("B",), ("A",), ()], multi_valued=False),
         "genres": Categories([("new", "sad"), ("old",), (), ("sad",)], multi_valued=True),
@@ -67,7 +69,7 @@ def test_an_id_has_its_row_and_an_unknown_one_has_none() -> None:
 def test_rows_keep_their_order_and_unknown_ids_theirs(item_ids: list[str]) -> None:
     ((rows, unknown),) = CATALOGUE.known([item_ids])
     assert rows.tolist() == CATALOGUE.rows(item_ids).tolist()
-    assert [CATALOGUE.item_ids[row] for row in rows] == [each for each in item_ids if each in "abcd" and each]
+    assert CATALOGUE.item_ids.of(rows.tolist()) == [each for each in item_ids if each in "abcd" and each]
     assert list(unknown) == [each for each in item_ids if each not in ("a", "b", "c", "d")]
     assert rows.dtype == np.int64
 
@@ -78,7 +80,7 @@ def test_filters_are_compiled_once_and_those_asked_for_last_are_kept_within_a_bo
     years = [(InRange("year", 0, 3_000 + number),) for number in range(4)]
     # Of 4 items a set takes 4 bytes, and 16 for what is added to scores.
     monkeypatch.setattr(catalogue, "MAX_FILTER_BYTES", 60)
-    small = Catalogue(CATALOGUE.item_ids, CATALOGUE.popularity, {"year": CATALOGUE.column("year")})
+    small = Catalogue(CATALOGUE.item_ids, POPULARITY, {"year": CATALOGUE.column("year")})
     first, second = small.allowed(years[0]), small.allowed(years[1])
     assert small.allowed(years[0]) is first
     small.allowed(years[2])
@@ -89,7 +91,7 @@ def test_filters_are_compiled_once_and_those_asked_for_last_are_kept_within_a_bo
 
 def test_a_set_of_filters_that_is_too_large_to_be_kept_holds_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "MAX_FILTER_BYTES", 10)
-    small = Catalogue(CATALOGUE.item_ids, CATALOGUE.popularity, {"year": CATALOGUE.column("year")})
+    small = Catalogue(CATALOGUE.item_ids, POPULARITY, {"year": CATALOGUE.column("year")})
     for _ in range(2):
         allowed = small.allowed((InRange("year", 1990, 2000),))
         assert allowed is not None
@@ -166,8 +168,8 @@ def test_the_attributes_of_an_item_lack_what_it_has_not() -> None:
 
 def test_a_catalogue_is_read_as_it_was_written(tmp_path: Path) -> None:
     catalogue = read(tmp_path, ITEMS)
-    assert list(catalogue.item_ids) == ["a", "b", "c"]
-    assert catalogue.popularity.tolist() == np.array([0.6, 0.3, 0.1], np.float32).tolist()
+    assert catalogue.item_ids.of(range(3)) == ["a", "b", "c"]
+    assert catalogue.popularity_of(np.arange(3)).tolist() == np.array([0.6, 0.3, 0.1], np.float32).tolist()
     assert catalogue.attributes(range(3), ["title", "genres", "year"]) == [
         {"title": "A", "genres": ("sad", "new"), "year": 1990.0},
         {"year": 2000.0},
@@ -182,7 +184,7 @@ def test_absent_values_within_a_list_are_left_out(tmp_path: Path) -> None:
 
 
 def test_without_interactions_every_item_is_equally_unpopular(tmp_path: Path) -> None:
-    assert read(tmp_path, ITEMS.with_columns(popularity=pl.lit(0))).popularity.tolist() == [0, 0, 0]
+    assert read(tmp_path, ITEMS.with_columns(popularity=pl.lit(0))).popularity_of(np.arange(3)).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

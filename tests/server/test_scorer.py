@@ -1,12 +1,10 @@
 """The scorer answers what a plain walk over all items answers, to the last bit, whatever is asked beside it.
 
-First by hand, with four items in two dimensions; then with the small trained model against ``Reference``, which reads
+First by hand, with four items in two dimensions; then with the small trained model against ``Walk``, which reads
 the artifact by itself and scores, filters and caps one item at a time.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from plain_walk import Walk, assert_same, queries, questions
 
 from bascule.v1.artifact_pb2 import Feature, HistoryFeature, StandardisedFeature
-from bascule.v1.recommendation_service_pb2 import RankingPath, Shortfall
-from bascule_server import artifact
-from bascule_server.artifact import read_manifest
+from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule_server.catalogue import Catalogue
-from bascule_server.columns import Categories, Numbers, microseconds_of
+from bascule_server.columns import Categories, Numbers
 from bascule_server.encoder import QueryEncoder
 from bascule_server.item_ids import ItemIds
 from bascule_server.known_users import KnownUsers
 from bascule_server.query import (
-    Answer,
-    AnyOf,
     Cap,
     Embed,
-    FeatureValue,
-    Filter,
-    InRange,
     ItemNotFoundError,
     ItemScores,
-    NoneOf,
     NothingKnownError,
     Query,
     QueryVector,
@@ -49,7 +40,6 @@ from bascule_server.retrievers import exact_retrievers
 from bascule_server.scorer import Scorer
 from bascule_server.servable import load_servable
 from bascule_server.subject import Subjects
-from bascule_server.tower import LiteRtTower
 
 VECTORS = np.array([[1, 0], [0, 2], [3, 4], [0, 0]], np.float32)
 """Those of the items a, b, c and d."""
@@ -212,299 +202,20 @@ def test_one_question_without_an_answer_harms_no_other() -> None:
     assert (ann.vector.tolist(), similar.vector.tolist()) == ([2, 1], [1, 0])
 
 
-class Reference:
-    """Answers questions from the files of an artifact, one item at a time."""
-
-    def __init__(self, folder: Path) -> None:
-        items, users = pl.read_parquet(folder / artifact.ITEMS), pl.read_parquet(folder / artifact.USERS)
-        self.items = items.to_dicts()
-        self.rows = {item["item_id"]: row for row, item in enumerate(self.items)}
-        self.item_ids = ItemIds([item["item_id"] for item in self.items])
-        self.vectors: NDArray[np.float32] = np.load(folder / artifact.ITEM_VECTORS)
-        self.shares = (items["popularity"] / items["popularity"].sum()).to_numpy().astype(np.float32)
-        self.users = {user["user_id"]: user for user in users.to_dicts()}
-        self.countries = json.loads((folder / "vocabularies/query/country.json").read_text())
-        self.tower = LiteRtTower(folder / artifact.QUERY_TOWER_LITERT)
-        features = {feature.name: feature for feature in read_manifest(folder).query_features}
-        self.age = features["age"].standardised
-
-    def answer(self, question: Question) -> Answer:
-        query, ask = question.query, question.ask
-        if query.item_id is not None and query.item_id not in self.rows:
-            return ItemNotFoundError()
-        user = self.users.get(query.user_id)
-        history = [self.rows[item_id] for item_id in query.history if item_id in self.rows]
-        if user and not query.history:
-            history = list(user["history"])
-        features = {**({name: user[name] for name in ("country", "age")} if user else {}), **query.features}
-        path = self._path(query, history, features)
-        vector = self._vector(query, path, history, features)
-        match ask:
-            case Embed():
-                return NothingKnownError() if vector is None else QueryVector(vector, path)
-            case Score():
-                scores = [self._score(vector, item_id) for item_id in ask.item_ids]
-                return ItemScores(np.array(scores, np.float32), path, self._unknown(query.history, ask.item_ids))
-            case Rank(forbid_fallback=True) if vector is None:
-                return NothingKnownError()
-            case Rank():
-                return self._ranking(query, ask, path, vector, history)
-
-    def _path(self, query: Query, history: list[int], features: Mapping[str, FeatureValue]) -> RankingPath.ValueType:
-        if query.vector is not None:
-            return RankingPath.RANKING_PATH_VECTOR
-        if query.item_id is not None:
-            return RankingPath.RANKING_PATH_SIMILAR
-        if query.user_id in self.users:
-            return RankingPath.RANKING_PATH_PERSONALISED
-        if history:
-            return RankingPath.RANKING_PATH_HISTORY
-        if "age" in features or features.get("country") in self.countries:
-            return RankingPath.RANKING_PATH_COLD
-        return RankingPath.RANKING_PATH_POPULAR
-
-    def _vector(
-        self, query: Query, path: RankingPath.ValueType, history: list[int], features: Mapping[str, Any]
-    ) -> NDArray[np.float32] | None:
-        if path == RankingPath.RANKING_PATH_POPULAR:
-            return None
-        if query.item_id is not None:
-            similar: NDArray[np.float32] = self.vectors[self.rows[query.item_id]]
-            return similar
-        if query.vector is not None:
-            return query.vector
-        newest = [1 + row for row in history][-12:]
-        country, age = features.get("country"), features.get("age", self.age.mean)
-        inputs = {
-            "history": np.array([[0] * (12 - len(newest)) + newest], np.int32),
-            "country": np.array([1 + self.countries.index(country) if country in self.countries else 0], np.int32),
-            "age": np.array([(age - self.age.mean) / self.age.deviation], np.float32),
-        }
-        (vector,) = self.tower.vectors(inputs)
-        return np.asarray(vector, np.float32)
-
-    def _score(self, vector: NDArray[np.float32] | None, item_id: str) -> float:
-        row = self.rows.get(item_id)
-        if row is None:
-            return np.nan
-        return float(self.shares[row] if vector is None else np.vecdot(self.vectors[row], vector))
-
-    def _ranking(
-        self,
-        query: Query,
-        rank: Rank,
-        path: RankingPath.ValueType,
-        vector: NDArray[np.float32] | None,
-        read: Sequence[int],
-    ) -> Ranking:
-        history = read if rank.exclude_history else []
-        scores = [self._score(vector, item["item_id"]) for item in self.items]
-        found = [
-            row
-            for row in sorted(range(len(self.items)), key=lambda row: (-scores[row], row))
-            if self._may_be_found(query, rank, row, history)
-        ]
-        allowed = len(found)
-        found = [row for row in found if rank.min_score is None or scores[row] >= rank.min_score]
-        size = min(5 * rank.item_count, 1_000) if rank.diversity else len(found)
-        kept = self._taken(found[:size], scores, rank)
-        while len(kept) < rank.item_count and size < len(found):
-            size *= 4
-            kept = self._taken(found[:size], scores, rank)
-        attributes = [{name: shown(self.items[row][name]) for name in rank.attributes} for row in kept]
-        return Ranking(
-            self.item_ids.listed([np.array(kept, np.int64)])[0],
-            np.array([scores[row] for row in kept], np.float32),
-            path,
-            self._unknown(query.history, query.excluded_item_ids, query.candidate_item_ids),
-            attributes if rank.attributes else None,
-            self._shortfall(rank, allowed, len(found), len(kept)),
-            self._because(rank, path, kept, read[-12:]),
-        )
-
-    def _because(
-        self, rank: Rank, path: RankingPath.ValueType, kept: list[int], history: Sequence[int]
-    ) -> list[list[str]] | None:
-        of_users = (RankingPath.RANKING_PATH_PERSONALISED, RankingPath.RANKING_PATH_HISTORY)
-        if not rank.because_count or not history or path not in of_users:
-            return None
-        newest_first = list(dict.fromkeys(reversed(history)))
-        return [
-            [
-                self.items[other]["item_id"]
-                for other in sorted(newest_first, key=lambda each: -np.vecdot(self.vectors[each], self.vectors[row]))
-            ][: rank.because_count]
-            for row in kept
-        ]
-
-    def _shortfall(self, rank: Rank, allowed: int, good: int, kept: int) -> Shortfall.ValueType:
-        if kept == rank.item_count:
-            return Shortfall.SHORTFALL_UNSPECIFIED
-        if good < allowed:
-            return Shortfall.SHORTFALL_MIN_SCORE
-        return Shortfall.SHORTFALL_CAP if kept < good else Shortfall.SHORTFALL_RESTRICTED
-
-    def _may_be_found(self, query: Query, rank: Rank, row: int, history: Sequence[int]) -> bool:
-        item = self.items[row]
-        return (
-            (not query.candidate_item_ids or item["item_id"] in query.candidate_item_ids)
-            and item["item_id"] not in (*query.excluded_item_ids, query.item_id)
-            and row not in history
-            and all(satisfies(item, condition) for condition in rank.filters)
-        )
-
-    def _taken(self, pool: list[int], scores: Sequence[float], rank: Rank) -> list[int]:
-        """Those of the largest marginal relevance, one by one, within the cap."""
-        wide = self.vectors.astype(np.float64)
-        directions = wide / np.linalg.norm(wide, axis=1)[:, None]
-        low, high = (limit((scores[row] for row in pool), default=0.0) for limit in (min, max))
-        relevance = {row: (scores[row] - low) / (high - low) if high > low else 1.0 for row in pool}
-        kept: list[int] = []
-        left = list(pool)
-        while left and len(kept) < rank.item_count:
-            best = left[0]
-            if rank.diversity:
-                marginal = [
-                    (1 - rank.diversity) * relevance[row]
-                    - rank.diversity
-                    * max((np.vecdot(directions[row], directions[other]) for other in kept), default=0.0)
-                    for row in left
-                ]
-                best = left[int(np.argmax(marginal))]
-            left.remove(best)
-            if rank.cap is None or self._has_room(self.items[best], [self.items[other] for other in kept], rank.cap):
-                kept.append(best)
-        return kept
-
-    def _has_room(self, item: Mapping[str, Any], kept: Sequence[Mapping[str, Any]], cap: Cap) -> bool:
-        having = [values_of(other, cap.attribute) for other in kept]
-        return all(sum(value in each for each in having) < cap.max_count for value in values_of(item, cap.attribute))
-
-    def _unknown(self, *id_lists: Sequence[str]) -> list[str]:
-        return list(dict.fromkeys(each for ids in id_lists for each in ids if each not in self.rows))[:100]
-
-
-def values_of(item: Mapping[str, Any], attribute: str) -> list[Any]:
-    value = item[attribute]
-    return value if isinstance(value, list) else [value]
-
-
-def shown(value: Any) -> FeatureValue:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def satisfies(item: Mapping[str, Any], condition: Filter) -> bool:
-    values = values_of(item, condition.attribute)
-    match condition:
-        case AnyOf():
-            return any(value in condition.values for value in values)
-        case NoneOf():
-            return not any(value in condition.values for value in values)
-        case InRange():
-            (value,) = values
-            return bool(
-                condition.low <= (microseconds_of(value) if isinstance(value, datetime) else value) <= condition.high
-            )
-
-
-def assert_same(got: Answer, expected: Answer) -> None:
-    """Fails unless two answers are the same to the last bit."""
-    assert type(got) is type(expected)
-    match got, expected:
-        case (Ranking(), Ranking()):
-            assert got.item_ids == expected.item_ids
-            assert got.unknown_item_ids == expected.unknown_item_ids
-            assert got.attributes == expected.attributes
-            assert (got.shortfall, got.because) == (expected.shortfall, expected.because)
-            assert (got.path, got.scores.tobytes()) == (expected.path, expected.scores.tobytes())
-        case (ItemScores(), ItemScores()):
-            assert got.unknown_item_ids == expected.unknown_item_ids
-            assert (got.path, got.scores.tobytes()) == (expected.path, expected.scores.tobytes())
-        case (QueryVector(), QueryVector()):
-            assert (got.path, got.vector.tobytes()) == (expected.path, expected.vector.tobytes())
-
-
-GENRES = ["Action", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Horror", "Romance", "Unheard"]
-
-item_ids = st.lists(st.integers(0, 129).map("i{}".format), max_size=25)
-"""Of 130 ids, of which the catalogue has 120."""
-
-values = st.frozensets(st.sampled_from(GENRES), min_size=1, max_size=4)
-
-years = st.integers(1_950, 2_023).map(float)
-
-moments = st.datetimes(datetime(1_975, 1, 1), datetime(2_024, 1, 1), timezones=st.just(UTC)).map(microseconds_of)
-
-filters = st.one_of(
-    st.builds(AnyOf, st.just("genres"), values),
-    st.builds(NoneOf, st.just("genres"), values),
-    st.builds(NoneOf, st.just("title"), st.just(frozenset({"Horror No. 10"}))),
-    st.builds(InRange, st.just("year"), years, years | st.just(np.inf)),
-    st.builds(InRange, st.just("released"), moments | st.just(-np.inf), moments),
-)
-
-ranks = st.builds(
-    Rank,
-    item_count=st.integers(1, 150),
-    exclude_history=st.booleans(),
-    filters=st.lists(filters, max_size=2).map(tuple),
-    cap=st.none() | st.builds(Cap, st.sampled_from(["genres", "title"]), st.integers(1, 3)),
-    min_score=st.none() | st.sampled_from([-0.5, 0.0, 0.0078125, 0.25]),
-    diversity=st.sampled_from([0.0, 0.0, 0.3, 1.0]),
-    forbid_fallback=st.booleans(),
-    because_count=st.sampled_from([0, 0, 1, 3]),
-    attributes=st.lists(st.sampled_from(["title", "genres", "year", "released"]), unique=True).map(tuple),
-)
-
-
-def query(**fields: Any) -> Query:
-    """Hypothesis would make up every field of a named tuple itself that it is not given."""
-    return Query(**fields)
-
-
-features = st.fixed_dictionaries(
-    {}, optional={"country": st.sampled_from(["DE", "JP", "XX"]), "age": st.floats(0, 100)}
-)
-
-restrictions: dict[str, st.SearchStrategy[list[str]]] = {
-    "excluded_item_ids": item_ids,
-    "candidate_item_ids": st.just([]) | item_ids,
-}
-
-queries = st.one_of(
-    st.builds(
-        query,
-        user_id=st.just("") | st.integers(0, 160).map("u{}".format),
-        history=st.just([]) | item_ids,
-        features=features,
-        **restrictions,
-    ),
-    st.builds(query, **restrictions),
-    st.builds(query, item_id=st.integers(0, 125).map("i{}".format), **restrictions),
-    st.builds(
-        query,
-        vector=st.integers(0, 99).map(lambda seed: np.random.default_rng(seed).normal(size=16).astype(np.float32)),
-        **restrictions,
-    ),
-)
-
-questions = st.builds(Question, queries, ranks | ranks | st.builds(Score, item_ids) | st.builds(Embed))
-
-
 @pytest.fixture(scope="module")
 def scorer(artifact_folder: Path) -> Scorer:
     return load_servable(artifact_folder).scorer
 
 
 @pytest.fixture(scope="module")
-def reference(artifact_folder: Path) -> Reference:
-    return Reference(artifact_folder)
+def walk(artifact_folder: Path) -> Walk:
+    return Walk(artifact_folder)
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(question=questions)
-def test_an_answer_is_that_of_a_walk_over_all_items(scorer: Scorer, reference: Reference, question: Question) -> None:
-    assert_same(scorer.answer([question])[0], reference.answer(question))
+def test_an_answer_is_that_of_a_walk_over_all_items(scorer: Scorer, walk: Walk, question: Question) -> None:
+    assert_same(scorer.answer([question])[0], walk.answer(question))
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)

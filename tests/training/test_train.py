@@ -14,10 +14,12 @@ import polars as pl
 import pytest
 
 from bascule.v1.artifact_pb2 import AttributeKind, Manifest
-from bascule.v1.recommendation_service_pb2 import RankingPath
+from bascule.v1.catalogue_service_pb2 import CatalogueChange, CatalogueItem
+from bascule.v1.recommendation_service_pb2 import Categories, FeatureValue, RankingPath
 from bascule_server import artifact
 from bascule_server.artifact import read_manifest
 from bascule_server.golden import read_golden
+from bascule_server.living.version import LivingVersion
 from bascule_server.query import Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
 from bascule_training.checkpoint import CheckpointError
@@ -201,6 +203,17 @@ def test_an_item_that_nobody_had_is_placed_by_its_features(twice: Twice) -> None
     horror = items.filter((pl.col("genres").list.first() == "Horror") & (pl.col("popularity") > 0))["row"].to_list()
     nearness = new[:, :16] @ vectors(twice.first.folder)[horror, :16].mean(axis=0)
     assert nearness[0] > nearness[1]
+
+
+def test_an_item_that_comes_later_is_placed_where_training_placed_one_like_it(twice: Twice) -> None:
+    folder = twice.first.folder
+    (known,) = catalogue(folder).with_row_index("row").filter(pl.col("item_id") == "new-1").to_dicts()
+    values = {"genres": FeatureValue(categories=Categories(values=known["genres"]))}
+    living = LivingVersion(load_servable(folder), folder)
+    change = CatalogueChange(upserted=[CatalogueItem(item_id="later", values=values)])
+    scorer = living.apply([change], 1).scorer
+    placed = scorer.retrievers.ranking.vectors_of(scorer.catalogue.item_ids.rows(["later"]))
+    np.testing.assert_allclose(placed[0], vectors(folder)[known["row"]], atol=1e-5)
 
 
 def test_popularity_counts_what_the_towers_learned_from_and_not_the_test(twice: Twice) -> None:

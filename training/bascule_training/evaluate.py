@@ -91,7 +91,8 @@ def evaluate(folder: Path, log: Log, progress: Progress | None = None) -> Evalua
     """
     servable = load_servable(folder)
     manifest = servable.manifest
-    item_ids = list(read_catalogue(folder, manifest).item_ids)
+    ids = read_catalogue(folder, manifest).item_ids
+    item_ids = ids.of(range(len(ids)))
     try:
         cases = cases_of(log.known, log.asked, item_ids, _features(log.users, manifest), log.rules)
     except ValueError as error:

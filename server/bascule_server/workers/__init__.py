@@ -11,7 +11,7 @@ calls, so a caller that wants all of them opens several. Files of the models are
     CrashLoopError   workers died again and again
 """
 
-from bascule_server.workers.port import bound, bound_alone
+from bascule_server.workers.port import bound, bound_alone, with_port
 from bascule_server.workers.supervisor import CrashLoopError, WorkerError, supervise
 
-__all__ = ["CrashLoopError", "WorkerError", "bound", "bound_alone", "supervise"]
+__all__ = ["CrashLoopError", "WorkerError", "bound", "bound_alone", "supervise", "with_port"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -28,28 +27,21 @@ class CrashLoopError(Exception):
     """Workers died again and again, each soon after its start."""
 
 
-async def supervise(
-    config: ServerConfig, models_root: Path, port: socket.socket, on_listening: Callable[[int], None]
-) -> None:
+async def supervise(config: ServerConfig, models_root: Path, on_listening: Callable[[], None]) -> None:
     """Runs ``config.workers`` workers until SIGTERM or SIGINT; with SIGHUP new ones take their places one by one.
 
     Args:
-        config: how to serve.
+        config: how to serve, at ports that sockets keep which do not listen: nobody else takes them while workers come
+            and go.
         models_root: the folder of the models.
-        port: bound and not listening, so that nobody else takes the port while workers come and go.
-        on_listening: is called with the port, once all workers answer.
+        on_listening: is called once all workers answer.
 
     Raises:
         CrashLoopError: workers died again and again, and none is left that serves steadily.
         WorkerError: one could not start, before all had.
     """
-    number = port.getsockname()[1]
-    address = f"[{config.host}]:{number}" if ":" in config.host else f"{config.host}:{number}"
-    places = [
-        _Place(_config_of(place, config.model_copy(update={"listen": address})), models_root)
-        for place in range(config.workers)
-    ]
-    supervisor = _Supervisor(places, lambda: on_listening(number))
+    places = [_Place(_config_of(place, config), models_root) for place in range(config.workers)]
+    supervisor = _Supervisor(places, on_listening)
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, supervisor.stop)

@@ -1,0 +1,186 @@
+"""The items of several segments as one catalogue, without those that are gone."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import chain, islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule_server.allowed import Allowed
+from bascule_server.catalogue import Catalogue
+from bascule_server.item_ids import UNKNOWN, Known, ListedItems, known_of
+from bascule_server.living.segments import Gone, Segment, merged, present_of, split
+from bascule_server.query import FeatureValue, Filter
+from bascule_server.retrieval import Found, Restriction
+
+
+class JoinedAllowed(Allowed):
+    """What a set of filters allows of each segment, and of all of them."""
+
+    def __init__(self, parts: Sequence[Allowed]) -> None:
+        super().__init__(np.concatenate([part.mask for part in parts]))
+        self.parts = parts
+
+
+class JoinedColumn:
+    """An attribute of the items of all segments; see ``Column``."""
+
+    def __init__(self, segments: Sequence[Segment], attribute: str) -> None:
+        self._columns = [(each.first_row, each.catalogue.column(attribute)) for each in reversed(segments)]
+
+    def mask(self, condition: Filter) -> NDArray[np.bool_]:
+        """See ``Column``."""
+        return np.concatenate([column.mask(condition) for _, column in reversed(self._columns)])
+
+    def value(self, row: int) -> FeatureValue | None:
+        """See ``Column``."""
+        first_row, column = next(each for each in self._columns if row >= each[0])
+        return column.value(row - first_row)
+
+
+class JoinedIds:
+    """The ids of all segments; see ``Ids``. Of several rows with one id, the one that is not gone has it."""
+
+    def __init__(self, segments: Sequence[Segment], gone: Gone) -> None:
+        self._segments = segments
+        self._gone = gone
+
+    def __len__(self) -> int:
+        return len(self._gone.mask)
+
+    def of(self, rows: Iterable[int]) -> list[str]:
+        """See ``Ids``."""
+        places = np.fromiter(rows, np.int64)
+        ids: list[str] = [""] * len(places)
+        for segment, is_in in split(places, self._segments):
+            found = segment.catalogue.item_ids.of((places[is_in] - segment.first_row).tolist())
+            for place, item_id in zip(np.flatnonzero(is_in).tolist(), found, strict=True):
+                ids[place] = item_id
+        return ids
+
+    def rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
+        """See ``Ids``; of items that are there now."""
+        rows = np.full(len(item_ids), UNKNOWN, np.int64)
+        for segment in self._segments:
+            found = segment.catalogue.item_ids.rows(item_ids)
+            is_present = found != UNKNOWN
+            is_present[is_present] = ~self._gone.mask[found[is_present] + segment.first_row]
+            rows[is_present] = found[is_present] + segment.first_row
+        return rows
+
+    def known(self, lists: Sequence[Sequence[str]]) -> list[Known]:
+        """See ``Ids``; also of items that were once in the base, which have their old rows then."""
+        together = list(chain.from_iterable(lists))
+        rows = self.rows(together)
+        is_missing = rows == UNKNOWN
+        if is_missing.any():
+            rows[is_missing] = self._segments[0].catalogue.item_ids.rows(together)[is_missing]
+        return known_of(lists, rows)
+
+    def encoded(self, rows: NDArray[np.int64]) -> Sequence[bytes | memoryview]:
+        """See ``Ids``."""
+        parts: list[bytes | memoryview] = [b""] * len(rows)
+        for segment, is_in in split(rows, self._segments):
+            found = segment.catalogue.item_ids.encoded(rows[is_in] - segment.first_row)
+            for place, each in zip(np.flatnonzero(is_in).tolist(), found, strict=True):
+                parts[place] = each
+        return parts
+
+    def listed(self, rows: Sequence[NDArray[np.int64]]) -> list[ListedItems]:
+        """See ``Ids``."""
+        base = self._segments[0]
+        if all(not len(each) or int(each.max()) < base.end_row for each in rows):
+            return [each._replace(item_ids=self) for each in base.catalogue.item_ids.listed(rows)]
+        encoded = iter(self.encoded(np.concatenate(rows)))
+        return [ListedItems(self, each, b"".join(islice(encoded, len(each)))) for each in rows]
+
+
+class LivingCatalogue(Catalogue):
+    """A catalogue at one revision. Nothing of it changes."""
+
+    def __init__(self, segments: Sequence[Segment], gone: Gone, attributes: Iterable[str]) -> None:
+        """Takes the base, which comes first, and what came since.
+
+        Args:
+            segments: one behind the other.
+            gone: of their rows.
+            attributes: the names of all.
+        """
+        super().__init__(
+            JoinedIds(segments, gone), _NO_POPULARITY, {name: JoinedColumn(segments, name) for name in attributes}
+        )
+        self._segments = segments
+        self._gone = gone
+        self._moved = _moved(segments, gone)
+
+    def present(self, known: Known) -> Known:
+        """See ``Catalogue``."""
+        is_gone = self._gone.mask[known.rows]
+        if not is_gone.any():
+            return known
+        return Known(known.rows[~is_gone], [*known.unknown, *self.item_ids.of(known.rows[is_gone].tolist())])
+
+    def as_read(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See ``Catalogue``."""
+        end_of_base = self._segments[0].end_row
+        if not len(rows) or int(rows.max()) < end_of_base:
+            return rows
+        read: NDArray[np.int64] = rows.copy()
+        for segment, is_in in split(rows, self._segments[1:]):
+            if segment.base_rows is not None:
+                read[is_in] = segment.base_rows[rows[is_in] - segment.first_row]
+        known: NDArray[np.int64] = read[read != UNKNOWN]
+        return known
+
+    def current(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See ``Catalogue``."""
+        before, after = self._moved
+        if not len(before):
+            return rows
+        places = np.minimum(np.searchsorted(before, rows), len(before) - 1)
+        moved: NDArray[np.int64] = np.where(before[places] == rows, after[places], rows)
+        return moved
+
+    def popularity_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See ``Catalogue``."""
+        found = np.zeros(len(rows), np.float32)
+        for segment, is_in in split(rows, self._segments):
+            found[is_in] = segment.catalogue.popularity_of(rows[is_in] - segment.first_row)
+        return found
+
+    def most_popular(self, count: int, restriction: Restriction) -> Found:
+        """See ``Catalogue``."""
+        parts = []
+        for number, segment in enumerate(self._segments):
+            allowed = restriction.allowed.parts[number] if isinstance(restriction.allowed, JoinedAllowed) else None
+            within = Restriction(segment.places(restriction.excluded), allowed)
+            search = partial(_most_popular, segment, within)
+            parts.append(present_of(segment, self._gone, number, count, search))
+        return merged(parts, count)
+
+    def _compile(self, filters: tuple[Filter, ...]) -> Allowed:
+        # There are filters, so each segment has some of its items allowed, or none.
+        parts = (each.catalogue.allowed(filters) for each in self._segments)
+        return JoinedAllowed([part for part in parts if part is not None])
+
+
+_NO_POPULARITY = np.empty(0, np.float32)
+
+
+def _most_popular(segment: Segment, restriction: Restriction, count: int) -> Found:
+    return segment.catalogue.most_popular(count, restriction)
+
+
+def _moved(segments: Sequence[Segment], gone: Gone) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the base, ascending, of items that others replaced, and the rows of these."""
+    before, after = [], []
+    for segment in segments[1:]:
+        if segment.base_rows is not None:
+            rows = np.arange(segment.first_row, segment.end_row)
+            moved = (segment.base_rows != UNKNOWN) & ~gone.mask[rows]
+            before.append(segment.base_rows[moved])
+            after.append(rows[moved])
+    old, new = (np.concatenate([np.empty(0, np.int64), *each]) for each in (before, after))
+    order = np.argsort(old)
+    return old[order], new[order]

@@ -1,0 +1,51 @@
+"""The living catalogues of a server: one for each model, followed from when the model is loaded."""
+
+import asyncio
+from functools import partial
+
+from bascule_server.artifact import ArtifactError
+from bascule_server.living.follower import Follower
+from bascule_server.living.log import NAME, CatalogueLog
+from bascule_server.living.version import LivingVersion, State
+from bascule_server.models import KnownVersion, Models
+from bascule_server.servable import ServableVersion
+
+
+class LivingCatalogues:
+    """Has what serves follow the logs beside the models."""
+
+    def __init__(self, models: Models) -> None:
+        """Must be made in the event loop that serves."""
+        self._models = models
+        self._loop = asyncio.get_running_loop()
+        self.followers: dict[str, Follower] = {}
+        """By the name of the model."""
+
+    def follow(self, known: KnownVersion, servable: ServableVersion) -> State:
+        """The state of a version's catalogue after all changes up to now; further ones are followed after ``start``.
+
+        Raises:
+            ArtifactError: the log, or a vocabulary of item features, cannot be read.
+        """
+        log = CatalogueLog(known.folder.parent / NAME)
+        version = LivingVersion(servable, known.folder)
+        follower = Follower(log, version, partial(self._changed, known))
+        try:
+            follower.catch_up()
+        except OSError as error:
+            raise ArtifactError(f"{log.path}: cannot be read: {error.strerror}") from error
+        self.followers[known.model] = follower
+        return version.state
+
+    def start(self) -> None:
+        """Follows from now on."""
+        for follower in self.followers.values():
+            follower.start()
+
+    def end(self) -> None:
+        """Follows no more."""
+        for follower in self.followers.values():
+            follower.end()
+
+    def _changed(self, known: KnownVersion, state: State) -> None:
+        self._loop.call_soon_threadsafe(self._models.replace_serving, known, state)

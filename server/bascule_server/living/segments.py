@@ -1,0 +1,115 @@
+"""The parts that a living catalogue consists of: the base, which is the artifact's, and the items that came since.
+
+A segment is a catalogue with its retrievers, and its items have the rows of the whole from ``first_row`` on. Nothing of
+it changes; which of its items are gone, the whole knows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule_server.catalogue import Catalogue
+from bascule_server.retrieval import Found, best
+from bascule_server.retrievers import Retrievers
+
+_SPARE = 8
+"""How many more items are searched for than are wanted, where some are gone: so many, and twice as many as were gone of
+the wanted ones if these were spread evenly."""
+_GROWTH = 4
+
+
+class Segment:
+    """Items that came together. Nothing of it changes.
+
+    Attributes:
+        first_row: of its items, in the whole.
+        end_row: behind its last row.
+        catalogue: its items by themselves.
+        retrievers: find them.
+        base_rows: int64 [items], the row by which the query tower knows each, or -1. None: they are the base itself.
+    """
+
+    def __init__(
+        self,
+        first_row: int,
+        catalogue: Catalogue,
+        retrievers: Retrievers,
+        base_rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.first_row = first_row
+        self.end_row = first_row + len(catalogue)
+        self.catalogue = catalogue
+        self.retrievers = retrievers
+        self.base_rows = base_rows
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64 [rows in it], the places within it of those of the rows that are in it."""
+        return rows[self.has(rows)] - self.first_row
+
+    def has(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """bool [rows], which of them are in it."""
+        return (rows >= self.first_row) & (rows < self.end_row)
+
+
+class Gone:
+    """Which rows of all segments stand for items that went, or were replaced. Nothing of it changes."""
+
+    def __init__(self, mask: NDArray[np.bool_], segments: Sequence[Segment]) -> None:
+        """``mask`` is bool [rows of all segments]."""
+        self.mask = mask
+        self._counts = [int(np.count_nonzero(mask[each.first_row : each.end_row])) for each in segments]
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        return sum(self._counts)
+
+    def count_in(self, number: int) -> int:
+        """How many rows of the segment of this number."""
+        return self._counts[number]
+
+
+def spare_of(segment: Segment, gone_count: int, count: int) -> int:
+    """How many more items than ``count`` to search for at first, where so many of a segment are gone."""
+    present_count = max(segment.end_row - segment.first_row - gone_count, 1)
+    return min(gone_count, _SPARE + 2 * count * gone_count // present_count)
+
+
+def present_of(segment: Segment, gone: Gone, number: int, count: int, search: Callable[[int], Found]) -> Found:
+    """The best ``count`` items of a segment that are not gone, by their rows in the whole.
+
+    Args:
+        segment: where they are.
+        gone: what is not wanted.
+        number: of the segment.
+        count: from 1.
+        search: finds the best items of the segment, as many as it is told or as there are, by their places.
+    """
+    spare = spare_of(segment, gone.count_in(number), count)
+    while True:
+        found = search(count + spare)
+        rows = found.rows + segment.first_row
+        if not spare:
+            return Found(rows, found.scores)
+        is_present = ~gone.mask[rows]
+        if int(np.count_nonzero(is_present)) >= count or len(rows) < count + spare:
+            return Found(rows[is_present][:count], found.scores[is_present][:count])
+        spare *= _GROWTH
+
+
+def merged(parts: Sequence[Found], count: int) -> Found:
+    """The best of all segments."""
+    full = [each for each in parts if len(each.rows)]
+    if len(full) == 1:
+        return full[0]
+    rows, scores = np.concatenate([each.rows for each in parts]), np.concatenate([each.scores for each in parts])
+    return best(rows, scores, count)
+
+
+def split(rows: NDArray[np.int64], segments: Sequence[Segment]) -> Iterator[tuple[Segment, NDArray[np.bool_]]]:
+    """Each segment that has any of the rows, with bool [rows], which."""
+    for segment in segments:
+        is_in = segment.has(rows)
+        if is_in.any():
+            yield segment, is_in
