@@ -21,7 +21,7 @@ from bascule.v1.recommendation_service_pb2 import RankingPath, Shortfall
 from bascule_server import artifact
 from bascule_server.artifact import read_manifest
 from bascule_server.catalogue import Catalogue, Categories, Numbers
-from bascule_server.encoder import QueryEncoder
+from bascule_server.encoder import QueryEncoder, read_vocabularies
 from bascule_server.item_ids import ItemIds
 from bascule_server.known_users import KnownUsers
 from bascule_server.query import (
@@ -43,10 +43,12 @@ from bascule_server.query import (
     Ranking,
     Score,
 )
+from bascule_server.ranking_stage import RankingStage, open_ranking_stage
+from bascule_server.retrieval import Found
 from bascule_server.retrievers import exact_retrievers
 from bascule_server.scorer import Scorer
 from bascule_server.servable import load_servable
-from bascule_server.subject import Subjects
+from bascule_server.subject import TOWER_PATHS, Subject, Subjects
 from bascule_server.tower import LiteRtTower
 
 VECTORS = np.array([[1, 0], [0, 2], [3, 4], [0, 0]], np.float32)
@@ -211,9 +213,12 @@ def test_one_question_without_an_answer_harms_no_other() -> None:
 
 
 class Reference:
-    """Answers questions from the files of an artifact, one item at a time."""
+    """Answers questions from the files of an artifact, one item at a time; those to rank, one query at a time."""
 
     def __init__(self, folder: Path) -> None:
+        manifest = read_manifest(folder)
+        encoder = QueryEncoder(manifest.query_features, read_vocabularies(folder, manifest.query_features))
+        self.stage = open_ranking_stage(folder, manifest, encoder.features)
         items, users = pl.read_parquet(folder / artifact.ITEMS), pl.read_parquet(folder / artifact.USERS)
         self.items = items.to_dicts()
         self.rows = {item["item_id"]: row for row, item in enumerate(self.items)}
@@ -246,7 +251,7 @@ class Reference:
             case Rank(forbid_fallback=True) if vector is None:
                 return NothingKnownError()
             case Rank():
-                return self._ranking(query, ask, path, vector, history)
+                return self._ranking(query, ask, path, vector, Subject(path, np.array(history, np.int64), features))
 
     def _path(self, query: Query, history: list[int], features: Mapping[str, FeatureValue]) -> RankingPath.ValueType:
         if query.vector is not None:
@@ -293,22 +298,28 @@ class Reference:
         rank: Rank,
         path: RankingPath.ValueType,
         vector: NDArray[np.float32] | None,
-        read: Sequence[int],
+        subject: Subject,
     ) -> Ranking:
+        read = subject.history.tolist()
         history = read if rank.exclude_history else []
-        scores = [self._score(vector, item["item_id"]) for item in self.items]
+        scores: Sequence[float] | Mapping[int, float] = [self._score(vector, item["item_id"]) for item in self.items]
         found = [
             row
             for row in sorted(range(len(self.items)), key=lambda row: (-scores[row], row))
             if self._may_be_found(query, rank, row, history)
         ]
-        allowed = len(found)
-        found = [row for row in found if rank.min_score is None or scores[row] >= rank.min_score]
-        size = min(5 * rank.item_count, 1_000) if rank.diversity else len(found)
-        kept = self._taken(found[:size], scores, rank)
-        while len(kept) < rank.item_count and size < len(found):
-            size *= 4
+        allowed, stage = len(found), self.stage
+        if stage is None or rank.skip_ranking or path not in TOWER_PATHS:
+            found = [row for row in found if rank.min_score is None or scores[row] >= rank.min_score]
+            size = min(5 * rank.item_count, 1_000) if rank.diversity else len(found)
             kept = self._taken(found[:size], scores, rank)
+            while len(kept) < rank.item_count and size < len(found):
+                size *= 4
+                kept = self._taken(found[:size], scores, rank)
+            good, is_ranked = len(found), False
+        else:
+            kept, good, scores = self._ranked(stage, found, scores, rank, subject)
+            is_ranked = True
         attributes = [{name: shown(self.items[row][name]) for name in rank.attributes} for row in kept]
         return Ranking(
             self.item_ids.listed([np.array(kept, np.int64)])[0],
@@ -316,9 +327,37 @@ class Reference:
             path,
             self._unknown(query.history, query.excluded_item_ids, query.candidate_item_ids),
             attributes if rank.attributes else None,
-            self._shortfall(rank, allowed, len(found), len(kept)),
+            self._shortfall(rank, allowed, good, len(kept)),
             self._because(rank, path, kept, read[-12:]),
+            is_ranked,
         )
+
+    def _ranked(
+        self,
+        stage: RankingStage,
+        found: list[int],
+        scores: Sequence[float] | Mapping[int, float],
+        rank: Rank,
+        subject: Subject,
+    ) -> tuple[list[int], int, dict[int, float]]:
+        """What is kept of the best by the ranking tower, how many of those score well enough, and their scores.
+
+        A pool of so many of the best by retrieval is ranked, and of these the best are chosen from; where too few of
+        them are kept, from four times as many.
+        """
+        directions_of = exact_retrievers(self.vectors).similar.vectors_of
+        size = min(5 * rank.item_count, 1_000) if rank.diversity else rank.item_count
+        while True:
+            pool = found[: max(size, stage.candidate_count)]
+            given = Found(np.array(pool, np.int64), np.array([scores[row] for row in pool], np.float32))
+            ranked = stage.ranked(given, subject, directions_of)
+            by_tower = dict(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
+            best = list(by_tower)[:size]
+            good = [row for row in best if rank.min_score is None or by_tower[row] >= rank.min_score]
+            kept = self._taken(good, by_tower, rank)
+            if len(kept) == rank.item_count or size >= len(found) or len(good) < len(best):
+                return kept, len(good) if len(good) < len(best) else len(found), by_tower
+            size *= 4
 
     def _because(
         self, rank: Rank, path: RankingPath.ValueType, kept: list[int], history: Sequence[int]
@@ -351,7 +390,7 @@ class Reference:
             and all(satisfies(item, condition) for condition in rank.filters)
         )
 
-    def _taken(self, pool: list[int], scores: Sequence[float], rank: Rank) -> list[int]:
+    def _taken(self, pool: list[int], scores: Sequence[float] | Mapping[int, float], rank: Rank) -> list[int]:
         """Those of the largest marginal relevance, one by one, within the cap."""
         wide = self.vectors.astype(np.float64)
         directions = wide / np.linalg.norm(wide, axis=1)[:, None]
@@ -411,6 +450,7 @@ def assert_same(got: Answer, expected: Answer) -> None:
             assert got.unknown_item_ids == expected.unknown_item_ids
             assert got.attributes == expected.attributes
             assert (got.shortfall, got.because) == (expected.shortfall, expected.because)
+            assert got.is_ranked == expected.is_ranked
             assert (got.path, got.scores.tobytes()) == (expected.path, expected.scores.tobytes())
         case (ItemScores(), ItemScores()):
             assert got.unknown_item_ids == expected.unknown_item_ids
@@ -446,6 +486,7 @@ ranks = st.builds(
     forbid_fallback=st.booleans(),
     because_count=st.sampled_from([0, 0, 1, 3]),
     attributes=st.lists(st.sampled_from(["title", "genres", "year"]), unique=True).map(tuple),
+    skip_ranking=st.booleans(),
 )
 
 
@@ -497,6 +538,42 @@ def reference(artifact_folder: Path) -> Reference:
 @given(question=questions)
 def test_an_answer_is_that_of_a_walk_over_all_items(scorer: Scorer, reference: Reference, question: Question) -> None:
     assert_same(scorer.answer([question])[0], reference.answer(question))
+
+
+@pytest.fixture(scope="module")
+def ranking_scorer(ranked_folder: Path) -> Scorer:
+    return load_servable(ranked_folder).scorer
+
+
+@pytest.fixture(scope="module")
+def ranking_reference(ranked_folder: Path) -> Reference:
+    return Reference(ranked_folder)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(question=questions)
+def test_a_ranked_answer_is_that_of_a_walk_over_all_items(
+    ranking_scorer: Scorer, ranking_reference: Reference, question: Question
+) -> None:
+    assert_same(ranking_scorer.answer([question])[0], ranking_reference.answer(question))
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(batch=st.lists(questions, max_size=12))
+def test_a_ranked_answer_is_the_same_alone_and_in_any_batch(ranking_scorer: Scorer, batch: list[Question]) -> None:
+    for question, answer in zip(batch, ranking_scorer.answer(batch), strict=True):
+        assert_same(answer, ranking_scorer.answer([question])[0])
+
+
+@settings(max_examples=50, derandomize=True, deadline=None)
+@given(query=queries)
+def test_without_ranking_the_scores_are_those_of_retrieval(ranking_scorer: Scorer, query: Query) -> None:
+    (ranking,) = ranking_scorer.answer([Question(query, Rank(skip_ranking=True))])
+    if isinstance(ranking, Ranking):
+        (scores,) = ranking_scorer.answer([Question(query, Score(ranking.item_ids))])
+        assert isinstance(scores, ItemScores)
+        assert not ranking.is_ranked
+        assert scores.scores.tobytes() == ranking.scores.tobytes()
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)

@@ -58,19 +58,25 @@ def fit_ranker(
     inputs = RankerInputs(train, prepared.encoder.features, candidate_count)
     cases = ranking_cases(first, prepared.validation, inputs, candidate_count)
     features = ranker_features(prepared.query.features, prepared.item.features)
-    epochs = _best_epochs(cases, features, seed)
-    tower = _Fit(cases, features, seed)
-    for _ in range(epochs):
-        tower.epoch()
+    epochs = best_epochs(cases, features, seed=seed)
+    tower = fitted_tower(cases, features, epochs, seed=seed).tower()
     served = items(dataset.histories(dataset.before_test())) if refit else train
-    return FittedRanker(tower.ranking_tower.tower(), features, served, candidate_count, epochs)
+    return FittedRanker(tower, features, served, candidate_count, epochs)
 
 
-def _best_epochs(cases: Sequence[RankingCase], features: Sequence[Feature], seed: int) -> int:
-    """The number of epochs after which the mean quality over the folds is best; of equals the least."""
+def fitted_tower(cases: Sequence[RankingCase], features: Sequence[Feature], epochs: int, *, seed: int) -> RankingTower:
+    """A ranking tower that is trained on at least one case for so many epochs."""
+    fit = _Fit(cases, features, seed)
+    for _ in range(epochs):
+        fit.epoch()
+    return fit.ranking_tower
+
+
+def best_epochs(cases: Sequence[RankingCase], features: Sequence[Feature], *, seed: int) -> int:
+    """The number of epochs after which the mean quality over the folds is best: of equals the least, of few cases 0."""
     folds = np.random.default_rng(seed).permutation(len(cases)) % FOLDS
     curves = []
-    for fold in range(min(FOLDS, len(cases))):
+    for fold in range(FOLDS if len(cases) >= FOLDS else 0):
         held_out = [case for case, of in zip(cases, folds, strict=True) if of == fold]
         fit = _Fit([case for case, of in zip(cases, folds, strict=True) if of != fold], features, seed)
         curve = [fit.quality(held_out)]
