@@ -17,7 +17,7 @@ OUT ?= recommendations.parquet
 DATA ?= data/public
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-catalogues bench-score bench-stopped-reader bench-cold-start bench-options bench-filters bench-living bench-budget bench-quality bench-training bench-memory bench-negatives bench-classic bench-svd image clean
+.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-catalogues bench-score bench-stopped-reader bench-cold-start bench-options bench-filters bench-living bench-budget bench-quality bench-ranker bench-training bench-memory bench-negatives bench-classic bench-svd image clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-15s %s\n' "$$target" "$$what"; done
@@ -91,6 +91,9 @@ bench-budget: $(VENV)/installed ## where the time of a call goes
 
 bench-quality: $(VENV)/installed ## trains on public data sets beside baselines, for hours (DATA=data/public)
 	python benchmarks/quality.py --data $(DATA)
+
+bench-ranker: $(VENV)/installed ## what a ranking tower adds to retrieval on MovieTweetings (DATA=data/public)
+	python benchmarks/ranker.py --data $(DATA)
 
 bench-training: $(VENV)/installed $(PEERS)/installed ## measures a training step by the size of the catalogue, and beside others
 	python benchmarks/training.py --keras-rs-python $(PEERS)/bin/python --tfrs-python $(PEERS)/bin/python

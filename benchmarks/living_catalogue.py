@@ -4,10 +4,10 @@
 
 The model of benchmarks/serving.py has no item tower, so items that its catalogue has change their places in it: they
 get the vectors that they had. Served soon: two workers on a real port, one change after another; from when it is
-acknowledged until 32 calls over 16 connections all know of it. A second: calls of 1 and of 1,000 items, each on the disk before it
-is acknowledged. A query: the scorer in this process, one thread, 64 queries at a time, with so many items that came and
-others that went, in turn with the catalogue as it was. benchmarks/out/living_catalogue.json holds the table as a list
-of {figure, value, unit, floor, reach}.
+acknowledged until 32 calls over 16 connections all know of it. A second: calls of 1 and of 1,000 items, each on the
+disk before it is acknowledged. A query: the scorer in this process, one thread, 64 queries at a time, with so many
+items that came and others that went, in turn with the catalogue as it was. benchmarks/out/living_catalogue.json holds
+the table as a list of {figure, value, unit, floor, reach}.
 """
 
 import argparse

@@ -77,6 +77,18 @@ def artifact_folder(models_root: Path) -> Path:
     return models_root / "tiny" / "1"
 
 
+@pytest.fixture(scope="session")
+def ranked_folder(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same model with a ranking tower for 30 candidates. Do not write into it."""
+    from bascule_training.config import load_config
+    from bascule_training.train import train
+
+    models = tmp_path_factory.mktemp("ranked")
+    config = load_config(tiny_config, ["ranker.candidate_count=30", "fit.epochs=1"])
+    train(config, models, resume=False, observe=lambda _: None, with_baselines=False)
+    return models / "tiny" / "1"
+
+
 class Served(NamedTuple):
     """A server that runs in this process."""
 

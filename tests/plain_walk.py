@@ -18,6 +18,7 @@ from bascule.v1.recommendation_service_pb2 import RankingPath, Shortfall
 from bascule_server import artifact
 from bascule_server.artifact import read_manifest
 from bascule_server.columns import microseconds_of
+from bascule_server.encoder import QueryEncoder, read_vocabularies
 from bascule_server.item_ids import ItemIds
 from bascule_server.query import (
     Answer,
@@ -38,6 +39,10 @@ from bascule_server.query import (
     Ranking,
     Score,
 )
+from bascule_server.ranking_stage import RankingStage, open_ranking_stage
+from bascule_server.retrieval import Found
+from bascule_server.retrievers import exact_retrievers
+from bascule_server.subject import TOWER_PATHS, Subject
 from bascule_server.tower import LiteRtTower
 
 
@@ -45,6 +50,9 @@ class Walk:
     """Answers questions one item at a time: from the files of an artifact, and from what came since."""
 
     def __init__(self, folder: Path) -> None:
+        manifest = read_manifest(folder)
+        encoder = QueryEncoder(manifest.query_features, read_vocabularies(folder, manifest.query_features))
+        self.stage = open_ranking_stage(folder, manifest, encoder.features)
         items, users = pl.read_parquet(folder / artifact.ITEMS), pl.read_parquet(folder / artifact.USERS)
         self.base_ids: list[str] = items["item_id"].to_list()
         self.base_rows = {item_id: row for row, item_id in enumerate(self.base_ids)}
@@ -88,7 +96,8 @@ class Walk:
             case Rank(forbid_fallback=True) if vector is None:
                 return NothingKnownError()
             case Rank():
-                return self._ranking(query, ask, path, vector, had, history)
+                subject = Subject(path, np.array(history, np.int64), features, np.empty(0, np.int64))
+                return self._ranking(query, ask, vector, had, subject)
 
     def _path(self, query: Query, history: list[int], features: Mapping[str, FeatureValue]) -> RankingPath.ValueType:
         if query.vector is not None:
@@ -133,25 +142,30 @@ class Walk:
         self,
         query: Query,
         rank: Rank,
-        path: RankingPath.ValueType,
         vector: NDArray[np.float32] | None,
         had: Sequence[str],
-        read: Sequence[int],
+        subject: Subject,
     ) -> Ranking:
+        path, read = subject.path, subject.history.tolist()
         history = had if rank.exclude_history else []
-        scores = [self._score(vector, item["item_id"]) for item in self.items]
+        scores: Sequence[float] | Mapping[int, float] = [self._score(vector, item["item_id"]) for item in self.items]
         found = [
             row
             for row in sorted(range(len(self.items)), key=lambda row: (-scores[row], row))
             if self._may_be_found(query, rank, row, history)
         ]
-        allowed = len(found)
-        found = [row for row in found if rank.min_score is None or scores[row] >= rank.min_score]
-        size = min(5 * rank.item_count, 1_000) if rank.diversity else len(found)
-        kept = self._taken(found[:size], scores, rank)
-        while len(kept) < rank.item_count and size < len(found):
-            size *= 4
+        allowed, stage = len(found), self.stage
+        if stage is None or rank.skip_ranking or path not in TOWER_PATHS:
+            found = [row for row in found if rank.min_score is None or scores[row] >= rank.min_score]
+            size = min(5 * rank.item_count, 1_000) if rank.diversity else len(found)
             kept = self._taken(found[:size], scores, rank)
+            while len(kept) < rank.item_count and size < len(found):
+                size *= 4
+                kept = self._taken(found[:size], scores, rank)
+            good, is_ranked = len(found), False
+        else:
+            kept, good, scores = self._ranked(stage, found, scores, rank, subject)
+            is_ranked = True
         attributes = [
             {name: shown(value) for name in rank.attributes if (value := self.items[row].get(name)) not in (None, [])}
             for row in kept
@@ -167,9 +181,37 @@ class Walk:
             path,
             first_distinct(unknown),
             attributes if rank.attributes else None,
-            self._shortfall(rank, allowed, len(found), len(kept)),
+            self._shortfall(rank, allowed, good, len(kept)),
             self._because(rank, path, kept, read[-12:]),
+            is_ranked,
         )
+
+    def _ranked(
+        self,
+        stage: RankingStage,
+        found: list[int],
+        scores: Sequence[float] | Mapping[int, float],
+        rank: Rank,
+        subject: Subject,
+    ) -> tuple[list[int], int, dict[int, float]]:
+        """What is kept of the best by the ranking tower, how many of those score well enough, and their scores.
+
+        A pool of so many of the best by retrieval is ranked, and of these the best are chosen from; where too few of
+        them are kept, from four times as many.
+        """
+        directions_of = exact_retrievers(self.vectors).similar.vectors_of
+        size = min(5 * rank.item_count, 1_000) if rank.diversity else rank.item_count
+        while True:
+            pool = found[: max(size, stage.candidate_count)]
+            given = Found(np.array(pool, np.int64), np.array([scores[row] for row in pool], np.float32))
+            ranked = stage.ranked(given, subject, directions_of)
+            by_tower = dict(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
+            best = list(by_tower)[:size]
+            good = [row for row in best if rank.min_score is None or by_tower[row] >= rank.min_score]
+            kept = self._taken(good, by_tower, rank)
+            if len(kept) == rank.item_count or size >= len(found) or len(good) < len(best):
+                return kept, len(good) if len(good) < len(best) else len(found), by_tower
+            size *= 4
 
     def _because(
         self, rank: Rank, path: RankingPath.ValueType, kept: list[int], history: Sequence[int]
@@ -208,7 +250,7 @@ class Walk:
             and all(satisfies(item, condition) for condition in rank.filters)
         )
 
-    def _taken(self, pool: list[int], scores: Sequence[float], rank: Rank) -> list[int]:
+    def _taken(self, pool: list[int], scores: Sequence[float] | Mapping[int, float], rank: Rank) -> list[int]:
         """Those of the largest marginal relevance, one by one, within the cap."""
         wide = self.vectors.astype(np.float64)
         directions = wide / np.linalg.norm(wide, axis=1)[:, None]
@@ -278,6 +320,7 @@ def assert_same(got: Answer, expected: Answer) -> None:
             assert got.unknown_item_ids == expected.unknown_item_ids
             assert got.attributes == expected.attributes
             assert (got.shortfall, got.because) == (expected.shortfall, expected.because)
+            assert got.is_ranked == expected.is_ranked
             assert (got.path, got.scores.tobytes()) == (expected.path, expected.scores.tobytes())
         case (ItemScores(), ItemScores()):
             assert got.unknown_item_ids == expected.unknown_item_ids
@@ -315,6 +358,7 @@ ranks = st.builds(
     min_score=st.none() | st.sampled_from([-0.5, 0.0, 0.0078125, 0.25]),
     diversity=st.sampled_from([0.0, 0.0, 0.3, 1.0]),
     forbid_fallback=st.booleans(),
+    skip_ranking=st.booleans(),
     because_count=st.sampled_from([0, 0, 1, 3]),
     attributes=st.lists(st.sampled_from(["title", "genres", "year", "released"]), unique=True).map(tuple),
 )

@@ -47,6 +47,7 @@ def read_ranking(ranking: pb.Ranking, served_by: pb.ModelVersion) -> Ranking:
         attributes=[_read_attributes(item) for item in ranking.attributes] if ranking.attributes else None,
         because=[like.item_ids[:] for like in ranking.because] if ranking.because else None,
         shortfall=SHORTFALLS.get(ranking.shortfall, Shortfall.UNKNOWN) if ranking.shortfall else None,
+        is_ranked=ranking.is_ranked,
         model=served_by.model,
         version=served_by.version,
         catalogue_revision=served_by.catalogue_revision,

@@ -145,6 +145,8 @@ class RankingOptions(TypedDict, total=False):
     """How many items of the history to name for each item, that are most like it: 0 where not given, at most 10."""
     attributes: Sequence[str]
     """Names of the attributes to return with each item. At most 32."""
+    skip_ranking: bool
+    """Whether retrieval alone orders the items, where the model has a ranking tower: False where not given."""
     model: str
     """The model's name; the client's own where not given."""
     version: int

@@ -64,6 +64,8 @@ class Ranking:
     where none were asked for, or no history was read."""
     shortfall: Shortfall | None = None
     """Why there are fewer items than were asked for; None where there are as many."""
+    is_ranked: bool = False
+    """Whether the model's ranking tower ordered the items, and the scores are its."""
     model: str = ""
     """The model that ranked."""
     version: int = 0

@@ -159,6 +159,7 @@ def _ranking_options(options: RankingOptions) -> pb.RankingOptions:
         forbid_fallback=options.get("forbid_fallback", False),
         because_count=options.get("because_count", 0),
         attributes=_strings(options.get("attributes", ()), "attributes"),
+        skip_ranking=options.get("skip_ranking", False),
     )
 
 

@@ -30,6 +30,7 @@ def _facts(manifest: Manifest) -> Table:
         "items": f"{manifest.item_count:,}",
         "dimension": f"{manifest.dimension:,}",
         "search": _search(manifest.index) if manifest.HasField("index") else "of every item",
+        "ranking": f"of the best {manifest.ranker.candidate_count:,}" if manifest.HasField("ranker") else "none",
         "trained on": f"{data.interaction_count:,} interactions of {data.user_count:,} users "
         f"with {data.item_count:,} items",
         "data fingerprint": data.fingerprint,

@@ -59,19 +59,20 @@ def encode_ranking(answer: RowAnswer) -> bytes:
 def _rest(ranking: Ranking) -> bytes:
     """The fields that are peculiar to few rankings."""
     if not ranking.unknown_item_ids and not ranking.attributes and not ranking.because:
-        return _path(ranking.path, ranking.shortfall)
+        return _path(ranking.path, ranking.shortfall, ranking.is_ranked)
     return pb.Ranking(
         path=ranking.path,
         unknown_item_ids=ranking.unknown_item_ids,
         attributes=[_item_attributes(values) for values in ranking.attributes or ()],
         shortfall=ranking.shortfall,
         because=[pb.LikeItems(item_ids=item_ids) for item_ids in ranking.because or ()],
+        is_ranked=ranking.is_ranked,
     ).SerializeToString()
 
 
 @lru_cache
-def _path(path: pb.RankingPath.ValueType, shortfall: pb.Shortfall.ValueType) -> bytes:
-    return pb.Ranking(path=path, shortfall=shortfall).SerializeToString()
+def _path(path: pb.RankingPath.ValueType, shortfall: pb.Shortfall.ValueType, is_ranked: bool) -> bytes:
+    return pb.Ranking(path=path, shortfall=shortfall, is_ranked=is_ranked).SerializeToString()
 
 
 @lru_cache

@@ -4,10 +4,11 @@ They are computed there with the towers themselves, before these are exported. A
 from the exported files therefore serves the model that was trained, and the replay warms it up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 from zlib import error as ZlibError  # noqa: N812 - it is a class
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from bascule.v1.recommendation_service_pb2 import Query as QueryMessage
 from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
+from bascule_server.retrieval import Found
 
 VECTOR_TOLERANCE = 1e-4
 """How far a component of a vector may lie from what training computed, relative to the vector's length. The kernels
@@ -39,6 +41,8 @@ class GoldenQueries:
     """int64 [queries, items], the best items, best first; nothing is excluded."""
     scores: NDArray[np.float32]
     """float32 [queries, items], parallel to ``rows``."""
+    ranked: Sequence[Found] | None = None
+    """As many items for each query, by the ranking tower; None where there is none."""
 
 
 def write_golden(path: Path, golden: GoldenQueries) -> None:
@@ -46,12 +50,29 @@ def write_golden(path: Path, golden: GoldenQueries) -> None:
     messages = [query.SerializeToString(deterministic=True) for query in golden.queries]
     np.savez(
         path,
+        allow_pickle=False,
         messages=np.frombuffer(b"".join(messages), np.uint8),
         offsets=np.cumsum([0, *map(len, messages)]),
         vectors=golden.vectors,
         rows=golden.rows,
         scores=golden.scores,
+        **_of_ranking(golden.ranked),
     )
+
+
+def _of_ranking(ranked: Sequence[Found] | None) -> dict[str, NDArray[Any]]:
+    if ranked is None:
+        return {}
+    return {
+        "ranked_rows": np.stack([found.rows for found in ranked]),
+        "ranked_scores": np.stack([found.scores for found in ranked]),
+    }
+
+
+def _ranked(arrays: Mapping[str, NDArray[Any]]) -> list[Found] | None:
+    if "ranked_rows" not in arrays:
+        return None
+    return [Found(*pair) for pair in zip(arrays["ranked_rows"], arrays["ranked_scores"], strict=True)]
 
 
 def read_golden(folder: Path) -> GoldenQueries:
@@ -69,6 +90,7 @@ def read_golden(folder: Path) -> GoldenQueries:
                 arrays["vectors"],
                 arrays["rows"],
                 arrays["scores"],
+                _ranked(arrays),
             )
     except _UNREADABLE as error:
         raise ArtifactError(f"{path}: not golden queries: {error}") from error

@@ -98,6 +98,8 @@ class Rank:
     """How many items of the history to name for each item, that are most like it."""
     attributes: tuple[str, ...] = ()
     """Names of the item attributes to return."""
+    skip_ranking: bool = False
+    """Whether retrieval alone orders the items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,8 @@ class Ranking(NamedTuple):
     """Why there are fewer than were asked for."""
     because: list[list[str]] | None = None
     """Ids of the history for each of the items, where any were asked for and a history was read."""
+    is_ranked: bool = False
+    """Whether the ranking tower ordered the items; the scores are then its."""
 
     @property
     def item_ids(self) -> list[str]:

@@ -56,6 +56,7 @@ def _decoded(options: RankingOptions, path: str, schema: Schema) -> Rank:
         forbid_fallback=options.forbid_fallback,
         because_count=_because_count(options.because_count, f"{path}.because_count"),
         attributes=_returned_attributes(options, f"{path}.attributes", schema),
+        skip_ranking=options.skip_ranking,
     )
 
 

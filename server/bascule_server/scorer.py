@@ -1,4 +1,4 @@
-"""Answers questions with one version of a model: encode, query tower, retrieve.
+"""Answers questions with one version of a model: encode, query tower, retrieve, rank.
 
 Every answer in this project is made here, for a call, a batch, a stream, an evaluation and the proof of an artifact
 alike; and the answer to a question is the same, to the last bit, whatever questions stand beside it.
@@ -34,6 +34,7 @@ from bascule_server.query import (
     Ranking,
     Score,
 )
+from bascule_server.ranking_stage import RankingStage
 from bascule_server.reasons import most_alike
 from bascule_server.retrieval import UNRESTRICTED, Found, Restriction, Retriever, best, products
 from bascule_server.retrievers import Retrievers
@@ -71,12 +72,14 @@ class Scorer:
         encoder: QueryEncoder,
         tower: QueryTower,
         retrievers: Retrievers,
+        ranking_stage: RankingStage | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._subjects = subjects
         self._encoder = encoder
         self._tower = tower
         self._retrievers = retrievers
+        self._ranking_stage = ranking_stage
 
     @property
     def catalogue(self) -> Catalogue:
@@ -90,7 +93,8 @@ class Scorer:
 
     def with_items(self, catalogue: Catalogue, retrievers: Retrievers) -> "Scorer":
         """The same model with other items. Both together are called by one thread at a time."""
-        return Scorer(catalogue, self._subjects.with_catalogue(catalogue), self._encoder, self._tower, retrievers)
+        subjects = self._subjects.with_catalogue(catalogue)
+        return Scorer(catalogue, subjects, self._encoder, self._tower, retrievers, self._ranking_stage)
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
         """The answer to each question, in their order; a ``QueryError`` where a question has none."""
@@ -162,7 +166,7 @@ class Scorer:
         return answers
 
     def _rankings(self, asked: Sequence[tuple[Task, Rank]]) -> list[Ranking]:
-        found = self._best([task for task, _ in asked], [pool_size(rank) for _, rank in asked])
+        found = self._best_ranked(asked, [pool_size(rank) for _, rank in asked])
         kept = [self._shaped(task, rank, each) for (task, rank), each in zip(asked, found, strict=True)]
         listed = self._catalogue.item_ids.listed([each.found.rows for each in kept])
         return [
@@ -174,6 +178,7 @@ class Scorer:
                 self._catalogue.attributes(each.found.rows.tolist(), rank.attributes) if rank.attributes else None,
                 each.shortfall,
                 self._because(task, rank, each.found.rows),
+                self._is_ranked(task, rank),
             )
             for (task, rank), each, items in zip(asked, kept, listed, strict=True)
         ]
@@ -191,7 +196,26 @@ class Scorer:
         """What is kept of the best items."""
         column = None if rank.cap is None else self._catalogue.column(rank.cap.attribute)
         vectors_of = self._retriever_of(task).vectors_of
-        return shaped(found, rank, column, vectors_of, lambda count: self._best([task], [count])[0])
+        return shaped(found, rank, column, vectors_of, lambda count: self._best_ranked([(task, rank)], [count])[0])
+
+    def _best_ranked(self, asked: Sequence[tuple[Task, Rank]], counts: Sequence[int]) -> list[Found]:
+        """The best items for each task: by the ranking tower, of at least its number of candidates, where it ranks."""
+        stage, tasks = self._ranking_stage, [task for task, _ in asked]
+        if stage is None:
+            return self._best(tasks, counts)
+        is_ranked = [self._is_ranked(task, rank) for task, rank in asked]
+        wanted = [
+            max(count, stage.candidate_count) if it else count for count, it in zip(counts, is_ranked, strict=True)
+        ]
+        found = self._best(tasks, wanted)
+        directions_of = self._retrievers.similar.vectors_of
+        for index in np.flatnonzero(is_ranked).tolist():
+            ranked = stage.ranked(found[index], tasks[index].subject, directions_of)
+            found[index] = Found(ranked.rows[: counts[index]], ranked.scores[: counts[index]])
+        return found
+
+    def _is_ranked(self, task: Task, rank: Rank) -> bool:
+        return self._ranking_stage is not None and not rank.skip_ranking and task.subject.path in TOWER_PATHS
 
     def _best(self, tasks: Sequence[Task], counts: Sequence[int]) -> list[Found]:
         """The best items for each task, within its exclusions, filters and candidates."""

@@ -1,11 +1,13 @@
 """One version of a model, checked, loaded and proven: what the server serves and what training evaluates."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bascule.v1.artifact_pb2 import Manifest
+from bascule_server import artifact
 from bascule_server.artifact import ArtifactError, read_manifest, verify
 from bascule_server.catalogue import Catalogue, read_catalogue
 from bascule_server.decoding import decode_query
@@ -13,6 +15,7 @@ from bascule_server.encoder import QueryEncoder, read_vocabularies
 from bascule_server.golden import VECTOR_TOLERANCE, GoldenQueries, read_golden
 from bascule_server.known_users import read_known_users
 from bascule_server.query import Embed, QueryVector, Question, Rank, Ranking
+from bascule_server.ranking_stage import open_ranking_stage
 from bascule_server.retrieval import Found
 from bascule_server.retrievers import open_retrievers
 from bascule_server.schema import schema_of
@@ -54,7 +57,8 @@ def load_servable(folder: Path) -> ServableVersion:
     encoder = QueryEncoder(manifest.query_features, read_vocabularies(folder, manifest.query_features))
     subjects = Subjects(catalogue, read_known_users(folder, len(catalogue)), encoder.features)
     retrievers = open_retrievers(folder, manifest)
-    servable = ServableVersion(manifest, Scorer(catalogue, subjects, encoder, open_query_tower(folder), retrievers))
+    tower, ranking_stage = open_query_tower(folder), open_ranking_stage(folder, manifest, encoder.features)
+    servable = ServableVersion(manifest, Scorer(catalogue, subjects, encoder, tower, retrievers, ranking_stage))
     prove(servable, read_golden(folder), catalogue)
     return servable
 
@@ -71,7 +75,7 @@ def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue
     """
     schema = schema_of(servable.manifest)
     queries = [decode_query(message, "query", schema) for message in golden.queries]
-    rank = Rank(item_count=golden.rows.shape[1], exclude_history=False)
+    rank = Rank(item_count=golden.rows.shape[1], exclude_history=False, skip_ranking=True)
     vectors = servable.scorer.answer([Question(query, Embed()) for query in queries])
     rankings = servable.scorer.answer([Question(query, rank) for query in queries])
     has_index = servable.manifest.HasField("index")
@@ -92,6 +96,26 @@ def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue
             f"{servable.model}/{servable.version}: found {found_again:,} of the {golden.rows.size:,} items that"
             f" training found for the golden queries; expected {FOUND_AGAIN:.0%}: train again with this release"
         )
+    if servable.manifest.HasField("ranker"):
+        _prove_ranking(
+            servable, golden, catalogue, [Question(query, replace(rank, skip_ranking=False)) for query in queries]
+        )
+
+
+def _prove_ranking(
+    servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue, questions: Sequence[Question]
+) -> None:
+    """The same of what the ranking tower makes of them."""
+    if golden.ranked is None or len(golden.ranked) != len(questions):
+        raise ArtifactError(
+            f"{servable.model}/{servable.version}: {artifact.GOLDEN} does not say how the ranking tower orders the"
+            " golden queries; train again with this release"
+        )
+    may_miss = servable.manifest.HasField("index")
+    for index, ranking in enumerate(servable.scorer.answer(questions)):
+        found = Found(catalogue.rows(ranking.item_ids), ranking.scores) if isinstance(ranking, Ranking) else None
+        if found is None or not _agree(found, golden.ranked[index], may_miss=may_miss):
+            raise _unproven(servable, index, "order by the ranking tower")
 
 
 def _agree(found: Found, trained: Found, *, may_miss: bool) -> bool:

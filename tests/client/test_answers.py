@@ -53,6 +53,11 @@ def test_reasons_stand_parallel_to_the_items() -> None:
     assert read_ranking(pb.Ranking(item_ids=["a", "b"]), SERVED_BY).because is None
 
 
+def test_a_ranking_says_whether_the_ranking_tower_ordered_it() -> None:
+    assert read_ranking(pb.Ranking(is_ranked=True), SERVED_BY).is_ranked
+    assert not read_ranking(pb.Ranking(), SERVED_BY).is_ranked
+
+
 def test_every_shortfall_has_a_name_and_a_full_ranking_has_none() -> None:
     assert set(SHORTFALLS) == set(pb.Shortfall.values()) - {pb.SHORTFALL_UNSPECIFIED}
     assert set(SHORTFALLS.values()) == set(Shortfall) - {Shortfall.UNKNOWN}

@@ -152,6 +152,7 @@ def test_every_option_reaches_the_message() -> None:
         diversity=0.25,
         forbid_fallback=True,
         because_count=2,
+        skip_ranking=True,
         attributes=["title"],
         model="movies",
         version=4,
@@ -160,7 +161,7 @@ def test_every_option_reaches_the_message() -> None:
     assert (request.model.model, request.model.version) == ("movies", 4)
     assert (options.item_count, options.exclude_history) == (3, False)
     assert (options.min_score, options.diversity) == (-0.5, 0.25)
-    assert (options.forbid_fallback, options.because_count) == (True, 2)
+    assert (options.forbid_fallback, options.because_count, options.skip_ranking) == (True, 2, True)
     assert [each.WhichOneof("condition") for each in options.filters] == ["any_of", "none_of", "range"]
     assert list(options.filters[0].any_of.values) == ["a", "b"]
     assert options.filters[2].range.min == 1990

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from google.protobuf import json_format
@@ -207,9 +207,9 @@ def test_the_api_page_has_the_limits_of_the_code() -> None:
     assert limits["unknown ids listed"] == f"the first {scorer.MAX_UNKNOWN_IDS}"
 
 
-def test_the_artifact_page_has_every_file_of_an_artifact_and_no_other(artifact_folder: Path) -> None:
+def test_the_artifact_page_has_every_file_of_an_artifact_and_no_other(ranked_folder: Path) -> None:
     listed = names_in(row[0] for row in table(ARTIFACT, "file", "content"))
-    present = {_as_listed(path.relative_to(artifact_folder)) for path in artifact_folder.rglob("*") if path.is_file()}
+    present = {_as_listed(path.relative_to(ranked_folder)) for path in ranked_folder.rglob("*") if path.is_file()}
     # The catalogue of the small model is too small for an index.
     assert listed == present | {artifact.INDEX}
 
@@ -243,7 +243,9 @@ def defaults(config: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, s
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    kind: object = field.annotation
+    # A section that may be absent is described as it is where it is there.
+    kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)] or [field.annotation]
+    kind: object = kinds[0] if len(kinds) == 1 else None
     return (
         kind if isinstance(kind, type) and issubclass(kind, Section | InteractionColumns | EvaluationConfig) else None
     )

@@ -59,6 +59,12 @@ def test_a_short_ranking_says_why_with_and_without_other_peculiarities() -> None
     assert encoded(ranking()._replace(shortfall=why, unknown_item_ids=[])).shortfall == why
 
 
+def test_a_ranking_says_whether_the_ranking_tower_ordered_it() -> None:
+    assert encoded(ranking()._replace(is_ranked=True)).is_ranked
+    assert encoded(ranking()._replace(is_ranked=True, unknown_item_ids=[])).is_ranked
+    assert not encoded(ranking()).is_ranked
+
+
 def test_reasons_stand_parallel_to_the_items() -> None:
     message = encoded(ranking()._replace(because=[["x", "y"], []], unknown_item_ids=[]))
     assert [list(like.item_ids) for like in message.because] == [["x", "y"], []]

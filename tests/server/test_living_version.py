@@ -222,3 +222,12 @@ def test_many_items_come_to_stand_in_one_segment(living: LivingVersion) -> None:
     assert state.item_count == 120 + 900
     assert len(ranked(state, HISTORY).item_ids) == 1_000
     assert len(living._tail) < 300
+
+
+def test_a_ranking_tower_orders_items_that_came_later_among_the_others(ranked_folder: Path) -> None:
+    living = LivingVersion(load_servable(ranked_folder), ranked_folder)
+    before = ranked(living.state, HISTORY, Rank(item_count=200))
+    state = applied(living, CatalogueChange(upserted=[item("new", genres=["Drama"], year=1990.0)]))
+    after = ranked(state, HISTORY, Rank(item_count=200))
+    assert (before.is_ranked, after.is_ranked) == (True, True)
+    assert sorted(after.item_ids) == sorted([*before.item_ids, "new"])

@@ -47,6 +47,10 @@ def test_the_fallback_is_forbidden_as_asked(schema: Schema) -> None:
     assert decode_options(RankingOptions(forbid_fallback=True), "options", schema) == Rank(forbid_fallback=True)
 
 
+def test_ranking_is_skipped_as_asked(schema: Schema) -> None:
+    assert decode_options(RankingOptions(skip_ranking=True), "options", schema) == Rank(skip_ranking=True)
+
+
 def test_restrictions_keep_their_order_and_meaning(schema: Schema) -> None:
     options = RankingOptions(
         filters=[

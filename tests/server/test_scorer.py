@@ -218,6 +218,42 @@ def test_an_answer_is_that_of_a_walk_over_all_items(scorer: Scorer, walk: Walk, 
     assert_same(scorer.answer([question])[0], walk.answer(question))
 
 
+@pytest.fixture(scope="module")
+def ranking_scorer(ranked_folder: Path) -> Scorer:
+    return load_servable(ranked_folder).scorer
+
+
+@pytest.fixture(scope="module")
+def ranking_walk(ranked_folder: Path) -> Walk:
+    return Walk(ranked_folder)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(question=questions)
+def test_a_ranked_answer_is_that_of_a_walk_over_all_items(
+    ranking_scorer: Scorer, ranking_walk: Walk, question: Question
+) -> None:
+    assert_same(ranking_scorer.answer([question])[0], ranking_walk.answer(question))
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(batch=st.lists(questions, max_size=12))
+def test_a_ranked_answer_is_the_same_alone_and_in_any_batch(ranking_scorer: Scorer, batch: list[Question]) -> None:
+    for question, answer in zip(batch, ranking_scorer.answer(batch), strict=True):
+        assert_same(answer, ranking_scorer.answer([question])[0])
+
+
+@settings(max_examples=50, derandomize=True, deadline=None)
+@given(query=queries)
+def test_without_ranking_the_scores_are_those_of_retrieval(ranking_scorer: Scorer, query: Query) -> None:
+    (ranking,) = ranking_scorer.answer([Question(query, Rank(skip_ranking=True))])
+    if isinstance(ranking, Ranking):
+        (scores,) = ranking_scorer.answer([Question(query, Score(ranking.item_ids))])
+        assert isinstance(scores, ItemScores)
+        assert not ranking.is_ranked
+        assert scores.scores.tobytes() == ranking.scores.tobytes()
+
+
 @settings(max_examples=100, derandomize=True, deadline=None)
 @given(batch=st.lists(questions, max_size=12))
 def test_an_answer_is_the_same_alone_and_in_any_batch(scorer: Scorer, batch: list[Question]) -> None:

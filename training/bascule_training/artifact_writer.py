@@ -4,6 +4,7 @@ docs/artifact.md describes them; ``bascule_server.artifact`` and its neighbours 
 """
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,17 @@ from bascule_server.encoder import QueryEncoder, history_length
 from bascule_server.encoding import encode_feature_value
 from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.golden import GoldenQueries, write_golden
-from bascule_server.retrieval import UNRESTRICTED, Retriever
+from bascule_server.ranker_inputs import QUERY_NUMBERS, write_ranker_items
+from bascule_server.ranking_stage import RankingStage
+from bascule_server.retrieval import UNRESTRICTED, Found, Retriever
+from bascule_server.retrievers import exact_retrievers
 from bascule_training.config import IndexConfig
 from bascule_training.dataset import Dataset
 from bascule_training.export import convert_to_litert, export_saved_model
 from bascule_training.features import Declared, feature_names, feature_rows
 from bascule_training.fit import Subject
 from bascule_training.item_index import Built, build_index
+from bascule_training.ranking.fitted_ranker import FittedRanker
 from bascule_training.tables import DataError, in_utc
 from bascule_training.two_towers import TwoTowers
 
@@ -48,6 +53,7 @@ class Contents:
     """Some hundreds of those whom the model will be asked about, for whom an index is tuned; from 1."""
     popularity: NDArray[np.float64]
     """float64 [items], how many interactions each has, of which newer ones may count more."""
+    ranker: FittedRanker | None = None
 
 
 def write_files(folder: Path, contents: Contents) -> ItemIndex | None:
@@ -65,6 +71,8 @@ def write_files(folder: Path, contents: Contents) -> ItemIndex | None:
     if built is not None:
         built.write(folder / artifact.INDEX)
     retriever = ExactRetriever(vectors) if built is None else built.retriever
+    if contents.ranker is not None:
+        _write_ranker(folder, contents.ranker)
     write_golden(folder / artifact.GOLDEN, golden_queries(contents, retriever))
     return None if built is None else built.declared
 
@@ -107,7 +115,26 @@ def golden_queries(contents: Contents, retriever: Retriever) -> GoldenQueries:
         vectors=query_vectors,
         rows=np.stack([each.rows for each in found]),
         scores=np.stack([each.scores for each in found]),
+        ranked=None
+        if contents.ranker is None
+        else _ranked(contents, contents.ranker, subjects, query_vectors, retriever),
     )
+
+
+def _ranked(
+    contents: Contents,
+    ranker: FittedRanker,
+    subjects: Sequence[Subject],
+    query_vectors: NDArray[np.float32],
+    retriever: Retriever,
+) -> list[Found]:
+    """The best items for each subject by the ranking tower as it is in training."""
+    stage = RankingStage(ranker.inputs(contents.encoder), ranker.tower, ranker.candidate_count)
+    similar = exact_retrievers(contents.model.item_vectors()).similar
+    counts, restrictions = [max(GOLDEN_ITEMS, ranker.candidate_count)] * len(subjects), [UNRESTRICTED] * len(subjects)
+    found = retriever.search(query_vectors, counts, restrictions)
+    ranked = [stage.ranked(each, subject, similar.vectors_of) for each, subject in zip(found, subjects, strict=True)]
+    return [Found(each.rows[:GOLDEN_ITEMS], each.scores[:GOLDEN_ITEMS]) for each in ranked]
 
 
 def _built_index(contents: Contents, vectors: NDArray[np.float32]) -> Built | None:
@@ -119,7 +146,7 @@ def _built_index(contents: Contents, vectors: NDArray[np.float32]) -> Built | No
 
 def _write_items(path: Path, dataset: Dataset, popularity: NDArray[np.float64]) -> None:
     items = dataset.items.drop("popularity", strict=False)
-    moments = [in_utc(column) for column in items.iter_columns() if column.dtype.is_temporal()]
+    moments = [in_utc(column) for column in items.iter_columns() if column.dtype in (pl.Date, pl.Datetime)]
     items.with_columns(pl.Series("popularity", popularity), *moments).write_parquet(path)
 
 
@@ -139,6 +166,14 @@ def _write_towers(folder: Path, contents: Contents) -> None:
     if item_tower is not None:
         export_saved_model(folder / artifact.ITEM_TOWER_SAVED_MODEL, item_tower, contents.item.features)
         convert_to_litert(folder / artifact.ITEM_TOWER_SAVED_MODEL, folder / artifact.ITEM_TOWER_LITERT)
+
+
+def _write_ranker(folder: Path, ranker: FittedRanker) -> None:
+    write_ranker_items(folder / artifact.RANKER_ITEMS, ranker.items)
+    number_count = QUERY_NUMBERS + ranker.items.numbers.shape[1]
+    with tempfile.TemporaryDirectory() as saved:
+        export_saved_model(Path(saved), ranker.tower, ranker.features, number_count)
+        convert_to_litert(Path(saved), folder / artifact.RANKER)
 
 
 def _attribute_kind(items: pl.DataFrame, name: str) -> AttributeKind.ValueType:

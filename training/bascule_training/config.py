@@ -256,6 +256,13 @@ class IndexConfig(Section):
     """The share of the best items that is found."""
 
 
+class RankerConfig(Section):
+    """A ranking tower, which orders anew the best items by retrieval."""
+
+    candidate_count: int = Field(default=200, ge=10, le=1_000)
+    """How many of the best items by retrieval are ranked."""
+
+
 class TrainingConfig(Section):
     """One training run."""
 
@@ -267,6 +274,8 @@ class TrainingConfig(Section):
     tower: Tower = HistoryTransformer()
     fit: FitConfig = FitConfig()
     index: IndexConfig = IndexConfig()
+    ranker: RankerConfig | None = None
+    """None: retrieval alone orders the items."""
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @property

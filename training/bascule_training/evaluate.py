@@ -106,10 +106,13 @@ def evaluate(folder: Path, log: Log, progress: Progress | None = None) -> Evalua
     histories = of_users(log.known, user_ids, {item_id: row for row, item_id in enumerate(item_ids)})
     evaluation = evaluate_scorer(servable.scorer, cases, f"{servable.model}/{servable.version}", progress)
     found = [*groups.by_knowledge(cases), *groups.by_activity(cases), *groups.by_popularity(cases)]
+    evaluations = [evaluation]
+    if manifest.HasField("ranker"):
+        evaluations.append(evaluate_scorer(servable.scorer, cases, "retrieval alone", skip_ranking=True))
     return Evaluated(
         servable.model,
         servable.version,
-        [evaluation, evaluate_baseline(Popularity.fit(histories, len(item_ids)), cases)],
+        [*evaluations, evaluate_baseline(Popularity.fit(histories, len(item_ids)), cases)],
         groups.figures(evaluation, found),
         _notes(manifest, log),
     )

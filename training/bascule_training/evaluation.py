@@ -148,14 +148,19 @@ def values_by_case(ranks: Ranks, rules: EvaluationConfig) -> tuple[dict[str, NDA
 
 
 def evaluate_scorer(
-    scorer: Scorer, cases: Cases, name: str = "two towers", progress: Progress | None = None
+    scorer: Scorer,
+    cases: Cases,
+    name: str = "two towers",
+    progress: Progress | None = None,
+    *,
+    skip_ranking: bool = False,
 ) -> Evaluation:
-    """Evaluates a published model, whose catalogue is that of the cases.
+    """Evaluates a published model, whose catalogue is that of the cases; with ``skip_ranking`` by retrieval alone.
 
     Raises:
         QueryError: the scorer has no answer to a query.
     """
-    return _evaluate(name, cases, _blocks_of_scorer(scorer, cases), progress)
+    return _evaluate(name, cases, _blocks_of_scorer(scorer, cases, skip_ranking), progress)
 
 
 def evaluate_baseline(baseline: Baseline, cases: Cases, progress: Progress | None = None) -> Evaluation:
@@ -179,9 +184,9 @@ class _Block(NamedTuple):
     """int64 [cases, largest cutoff], the rows of the best items, best first; ``NO_ROW`` where no more remain."""
 
 
-def _blocks_of_scorer(scorer: Scorer, cases: Cases) -> Iterator[_Block]:
+def _blocks_of_scorer(scorer: Scorer, cases: Cases, skip_ranking: bool) -> Iterator[_Block]:
     rows = {item_id: row for row, item_id in enumerate(cases.item_ids)}
-    rank = Rank(item_count=DEPTH, exclude_history=cases.rules.exclude_history)
+    rank = Rank(item_count=DEPTH, exclude_history=cases.rules.exclude_history, skip_ranking=skip_ranking)
     for start, stop in _spans(len(cases), BATCH_SIZE):
         answers = scorer.answer([Question(query, rank) for query in cases.queries[start:stop]])
         lists = [_found(answer, rows) for answer in answers]

@@ -6,21 +6,26 @@ from pathlib import Path
 import tensorflow as tf
 
 from bascule.v1.artifact_pb2 import Feature
+from bascule_server.ranker_inputs import NUMBERS
 from bascule_training.two_towers import Tower
 
 
-def export_saved_model(folder: Path, tower: Tower, features: Sequence[Feature]) -> None:
+def export_saved_model(folder: Path, tower: Tower, features: Sequence[Feature], number_count: int = 0) -> None:
     """Writes a tower as a SavedModel with one signature, from its features to ``vector``.
 
     Args:
         folder: of the SavedModel.
         tower: the tower.
         features: what it reads.
+        number_count: where not 0, it also reads the tensor ``numbers`` of a ranking tower, with so many columns.
     """
+    specs = [_tensor_spec(feature) for feature in features]
+    if number_count:
+        specs.append(tf.TensorSpec([None, number_count], tf.float32, NUMBERS))
     module = tf.Module()
     module.saved_variables = tower.variables
     module.serve = tf.function(lambda **inputs: {"vector": tower.computation(inputs)})
-    signature = module.serve.get_concrete_function(**{feature.name: _tensor_spec(feature) for feature in features})
+    signature = module.serve.get_concrete_function(**{spec.name: spec for spec in specs})
     tf.saved_model.save(module, str(folder), signatures={"serving_default": signature})
 
 

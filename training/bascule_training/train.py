@@ -11,7 +11,7 @@ from typing import NamedTuple
 import polars as pl
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bascule.v1.artifact_pb2 import ItemIndex, Manifest, TrainingData
+from bascule.v1.artifact_pb2 import ItemIndex, Manifest, Ranker, TrainingData
 from bascule_server import artifact
 from bascule_server.servable import ServableVersion, load_servable
 from bascule_training.artifact_writer import Contents, write_files
@@ -22,6 +22,7 @@ from bascule_training.dataset import Dataset
 from bascule_training.evaluation import Evaluation, evaluate_baseline, evaluate_scorer
 from bascule_training.prepared import Prepared, prepare
 from bascule_training.publish import publish, staged, write_manifest
+from bascule_training.ranking.quality import RankingQuality, ranking_quality
 from bascule_training.recent_popularity import RecentPopularity, recent_popularity
 from bascule_training.report import ReportContents, write_report
 from bascule_training.report.contents import data_facts, examples_of, items_of, scored_items_of
@@ -38,7 +39,10 @@ class Trained(NamedTuple):
     folder: Path
     """Of the published artifact."""
     evaluations: list[Evaluation]
-    """The model's first, then the baselines'; on the test part."""
+    """On the test part: the model's first, then that of its retrieval alone where it has a ranking tower, then the
+    baselines'."""
+    ranking: RankingQuality | None = None
+    """None where it has no ranking tower."""
 
 
 def train(
@@ -78,6 +82,7 @@ def train(
             config.index,
             prepared.validation.subjects(0),
             popularity.counts,
+            fitted.ranker,
         )
         index = write_files(folder, contents)
         manifest = _manifest(config, prepared, fitted.model, folder, index)
@@ -86,15 +91,20 @@ def train(
         observe(Stage("evaluating the artifact"))
         servable = load_servable(folder)
         evaluations = [evaluate_scorer(servable.scorer, prepared.test, servable.model)]
+        ranking = None
+        if fitted.ranker is not None:
+            unranked = evaluate_scorer(servable.scorer, prepared.test, "retrieval alone", skip_ranking=True)
+            ranking = ranking_quality(servable.scorer, evaluations[0], unranked, fitted.ranker.candidate_count)
+            evaluations.append(unranked)
         if with_baselines:
             evaluations += _evaluate_baselines(prepared, observe)
-        _write_metrics(folder, evaluations)
+        _write_metrics(folder, evaluations, ranking)
         write_report(folder / artifact.REPORT, _report(config, prepared, fitted, manifest, servable, evaluations))
         manifest.metrics.update(evaluations[0].summary)
         write_manifest(folder, manifest)
         place = publish(folder, models)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return Trained(place, evaluations)
+    return Trained(place, evaluations, ranking)
 
 
 def _popularity(config: TrainingConfig, prepared: Prepared) -> RecentPopularity:
@@ -113,8 +123,10 @@ def _evaluate_baselines(prepared: Prepared, observe: Observe) -> list[Evaluation
     return evaluations
 
 
-def _write_metrics(folder: Path, evaluations: Sequence[Evaluation]) -> None:
+def _write_metrics(folder: Path, evaluations: Sequence[Evaluation], ranking: RankingQuality | None) -> None:
     summaries = {evaluation.name: dict(evaluation.summary) for evaluation in evaluations}
+    if ranking is not None:
+        summaries["ranking"] = ranking.figures()
     (folder / artifact.METRICS).write_text(json.dumps(summaries, indent=2) + "\n", encoding="utf-8")
 
 
@@ -160,6 +172,7 @@ def _manifest(
         dimension=model.item_vectors().shape[1],
         item_count=len(prepared.dataset.items),
         index=index,
+        ranker=None if config.ranker is None else Ranker(candidate_count=config.ranker.candidate_count),
     )
 
 

@@ -40,6 +40,8 @@ from bascule_training.losses import cosine_contrastive_loss, gbce_loss, sampled_
 from bascule_training.model import Inputs, Loss, StepTensors, TwoTowerModel
 from bascule_training.packing import batch_count, packed_examples
 from bascule_training.prepared import Prepared
+from bascule_training.ranking.fit import fit_ranker
+from bascule_training.ranking.fitted_ranker import FittedRanker
 from bascule_training.row_adam import RowAdam
 from bascule_training.spectral import UserCodes
 from bascule_training.two_towers import TwoTowers
@@ -76,6 +78,7 @@ class Fitted(NamedTuple):
     model: TwoTowers
     curves: list[Curve]
     """Of each tower that was trained by gradient."""
+    ranker: FittedRanker | None = None
 
 
 class Trainer:
@@ -109,7 +112,7 @@ class Trainer:
         if isinstance(tower, ClosedFormTower):
             self._observe(Stage(f"solving for {tower.kind}"))
             first, again = self._solve(tower.kind, tower.dimension)
-            return Fitted(again if self._config.fit.refit else first, [])
+            return Fitted(again if self._config.fit.refit else first, [], self._ranker(first))
         return self._fit_trained(tower)
 
     def _fit_trained(self, tower: TrainedTower | ClassicConfig) -> Fitted:
@@ -125,13 +128,30 @@ class Trainer:
         solved = [self._solve(kind, FROZEN_DIMENSION) for kind in beside]
         frozen = [towers for towers, _ in solved]
         weights = tuned_weights(models, frozen, self._prepared.validation) if frozen else [1.0] * copies
+        first_model = again = joined([*models, *frozen], weights)
         if fit_config.refit:
             known, frozen = dataset.before_test(), [towers for _, towers in solved]
             models = [
                 self._train(tower, copy, known, None, progress.best_epoch)[0]
                 for copy, (_, progress) in enumerate(first)
             ]
-        return Fitted(joined([*models, *frozen], weights), [progress.curve for _, progress in first])
+            again = joined([*models, *frozen], weights)
+        return Fitted(again, [progress.curve for _, progress in first], self._ranker(first_model))
+
+    def _ranker(self, first: TwoTowers) -> FittedRanker | None:
+        """Beside towers that have not seen the validation part."""
+        config = self._config
+        if config.ranker is None:
+            return None
+        self._observe(Stage("fitting the ranking tower"))
+        return fit_ranker(
+            first,
+            self._prepared,
+            self._item_tensors,
+            config.ranker.candidate_count,
+            refit=config.fit.refit,
+            seed=config.seed,
+        )
 
     def _solve(self, kind: ClosedForm, dimension: int) -> tuple[TwoTowers, TwoTowers]:
         dataset = self._prepared.dataset

@@ -1,6 +1,7 @@
 """``bascule recommend``."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,8 +67,14 @@ def _as_json(ranking: "Ranking") -> str:
         "unknown_item_ids": ranking.unknown_item_ids,
         "items": items,
     }
-    # What is no JSON is a moment, which is written as in ISO 8601.
-    return json.dumps(answer, ensure_ascii=False, default=str)
+    return json.dumps(answer, ensure_ascii=False, default=_iso_8601)
+
+
+def _iso_8601(value: object) -> str:
+    """What of an attribute is no JSON: a moment."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"got {type(value).__name__}; expected what JSON has, or a datetime")
 
 
 def _print_table(ranking: "Ranking", names: Sequence[str]) -> None:

@@ -115,6 +115,7 @@ class Manifest(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    RANKER_FIELD_NUMBER: _builtins.int
     POPULARITY_HALF_LIFE_DAYS_FIELD_NUMBER: _builtins.int
     schema_version: _builtins.int
     """The version of this description. A reader refuses a higher one than it knows. Now: 1."""
@@ -168,6 +169,10 @@ class Manifest(_message.Message):
     def index(self) -> Global___ItemIndex:
         """What `index.faiss` is and how it is searched. Absent where there is none: then every item is scored."""
 
+    @_builtins.property
+    def ranker(self) -> Global___Ranker:
+        """What `ranker.tflite` is and what it reads. Absent where there is none: then retrieval alone orders the items."""
+
     def __init__(
         self,
         *,
@@ -185,15 +190,41 @@ class Manifest(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         files: _abc.Iterable[Global___File] | None = ...,
         index: Global___ItemIndex | None = ...,
+        ranker: Global___Ranker | None = ...,
         popularity_half_life_days: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "index", b"index", "training_data", b"training_data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "index", b"index", "ranker", b"ranker", "training_data", b"training_data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "dimension", b"dimension", "files", b"files", "index", b"index", "item_count", b"item_count", "item_features", b"item_features", "library_versions", b"library_versions", "metrics", b"metrics", "model", b"model", "popularity_half_life_days", b"popularity_half_life_days", "query_features", b"query_features", "schema_version", b"schema_version", "training_data", b"training_data", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "dimension", b"dimension", "files", b"files", "index", b"index", "item_count", b"item_count", "item_features", b"item_features", "library_versions", b"library_versions", "metrics", b"metrics", "model", b"model", "popularity_half_life_days", b"popularity_half_life_days", "query_features", b"query_features", "ranker", b"ranker", "schema_version", b"schema_version", "training_data", b"training_data", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Manifest: _TypeAlias = Manifest  # noqa: Y015
+
+@_typing.final
+class Ranker(_message.Message):
+    """The ranking tower, which orders anew the best items by retrieval, with features that a dot product cannot have. It
+    reads each candidate by itself and gives a score, float32 [candidates, 1], higher is better; docs/artifact.md has its
+    inputs.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
+    candidate_count: _builtins.int
+    """How many of the best items by retrieval are ranked; more where a query asks for more. From 1 to 1,000."""
+    def __init__(
+        self,
+        *,
+        candidate_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ranker: _TypeAlias = Ranker  # noqa: Y015
 
 @_typing.final
 class ItemIndex(_message.Message):

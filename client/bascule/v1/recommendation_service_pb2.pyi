@@ -376,6 +376,7 @@ class RankingOptions(_message.Message):
     FORBID_FALLBACK_FIELD_NUMBER: _builtins.int
     BECAUSE_COUNT_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    SKIP_RANKING_FIELD_NUMBER: _builtins.int
     item_count: _builtins.int
     """How many items to return. 0: 10. Above 1,000: taken as 1,000. Negative: `INVALID_ARGUMENT`. Fewer are returned
     only where fewer are allowed by the query and these options; `Ranking.shortfall` says which of them it was.
@@ -403,6 +404,10 @@ class RankingOptions(_message.Message):
     because_count: _builtins.int
     """For each item of the ranking, how many items of the query's history to name that are most like it, in
     `Ranking.because`. From 0, none, to 10.
+    """
+    skip_ranking: _builtins.bool
+    """Whether retrieval alone orders the items, where the model has a ranking tower. Default: false. A model without one
+    answers the same either way.
     """
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributeFilter]:
@@ -432,10 +437,11 @@ class RankingOptions(_message.Message):
         forbid_fallback: _builtins.bool = ...,
         because_count: _builtins.int = ...,
         attributes: _abc.Iterable[_builtins.str] | None = ...,
+        skip_ranking: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "min_score", b"min_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "attributes", b"attributes", "because_count", b"because_count", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "filters", b"filters", "forbid_fallback", b"forbid_fallback", "item_count", b"item_count", "min_score", b"min_score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_history", b"_exclude_history", "_min_score", b"_min_score", "attributes", b"attributes", "because_count", b"because_count", "cap", b"cap", "diversity", b"diversity", "exclude_history", b"exclude_history", "filters", b"filters", "forbid_fallback", b"forbid_fallback", "item_count", b"item_count", "min_score", b"min_score", "skip_ranking", b"skip_ranking"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
@@ -605,10 +611,15 @@ class Ranking(_message.Message):
     SHORTFALL_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     BECAUSE_FIELD_NUMBER: _builtins.int
+    IS_RANKED_FIELD_NUMBER: _builtins.int
     path: Global___RankingPath.ValueType
     """How the ranking was made."""
     shortfall: Global___Shortfall.ValueType
     """Why there are fewer items than were asked for, where there are."""
+    is_ranked: _builtins.bool
+    """Whether the ranking tower ordered the items, and `scores` are its: where the model has one, the path is
+    `PERSONALISED`, `HISTORY` or `COLD`, and `RankingOptions.skip_ranking` did not turn it off.
+    """
     @_builtins.property
     def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The items' ids, best first. Items of equal score stand in the order of the catalogue. With
@@ -645,10 +656,11 @@ class Ranking(_message.Message):
         shortfall: Global___Shortfall.ValueType = ...,
         attributes: _abc.Iterable[Global___ItemAttributes] | None = ...,
         because: _abc.Iterable[Global___LikeItems] | None = ...,
+        is_ranked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "because", b"because", "item_ids", b"item_ids", "path", b"path", "scores", b"scores", "shortfall", b"shortfall", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "because", b"because", "is_ranked", b"is_ranked", "item_ids", b"item_ids", "path", b"path", "scores", b"scores", "shortfall", b"shortfall", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

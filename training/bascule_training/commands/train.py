@@ -77,4 +77,6 @@ def train(config_path: Path, models: Path, settings: tuple[str, ...], kind: str 
         console.print("Stopped. Nothing was published; go on after the last whole epoch with --resume.")
         raise SystemExit(130) from None
     console.print(evaluation_table(trained.evaluations, elsewhere="metrics.json, report.html"))
+    if trained.ranking is not None:
+        click.echo(trained.ranking.sentence())
     click.echo(f"published {trained.folder}")

@@ -1,0 +1,75 @@
+"""What a ranking tower adds to retrieval on MovieTweetings, parted by time: both figures on the same users.
+
+    python benchmarks/ranker.py --data FOLDER [--seeds 3]
+
+Trains training/protocols/movietweetings.toml with a ranking tower, as `bascule train` does; all is chosen on the
+validation part. Some minutes a seed on two cores. benchmarks/out/ranker.json holds a list of {figure, value, unit}.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from figures import OUT, Figure, write_figures
+from public_data import write_tables
+from rich.console import Console
+from rich.table import Table
+
+from bascule_training.config import load_config
+from bascule_training.evaluation import difference, over_seeds
+from bascule_training.train import Trained, train
+
+PROTOCOL = Path(__file__).parent.parent / "training" / "protocols" / "movietweetings.toml"
+METRICS = ("ndcg@10", "recall@10", "recall@20", "coverage@10")
+
+
+def main() -> None:
+    """Trains, prints the table and writes the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets; see public_data.py")
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    write_tables(arguments.data, OUT / "data")
+    console = Console(width=120)
+    runs = []
+    for seed in range(1, arguments.seeds + 1):
+        runs.append(trained(seed))
+        ranked, unranked = (evaluation.summary["ndcg@10"] for evaluation in runs[-1].evaluations)
+        console.print(f"seed {seed}: NDCG@10 {ranked:.4f} ranked, {unranked:.4f} by retrieval alone", highlight=False)
+    found = list(figures(runs))
+    write_figures("ranker", found)
+    table = Table("", "value", "", title="MovieTweetings 100K by time")
+    for each in found:
+        table.add_row(each.figure, f"{each.value:.4f}", each.unit)
+    console.print(table)
+
+
+def trained(seed: int) -> Trained:
+    """One model with a ranking tower, and its evaluations: ranked, and by retrieval alone."""
+    config = load_config(PROTOCOL, ["ranker.candidate_count=200", f"seed={seed}"])
+    with tempfile.TemporaryDirectory() as folder:
+        return train(config, Path(folder), resume=False, observe=lambda _: None, with_baselines=False)
+
+
+def figures(runs: Sequence[Trained]) -> Iterator[Figure]:
+    """Means over the seeds: retrieval and ranking together, then apart."""
+    ranked, unranked = ([run.evaluations[place] for run in runs] for place in (0, 1))
+    for metric in METRICS:
+        for name, evaluations in (("retrieval and ranking", ranked), ("retrieval alone", unranked)):
+            mean, deviation = over_seeds(evaluations)[metric]
+            yield Figure(f"{metric}, {name}", mean, f"mean of {len(runs)} seeds, deviation {deviation:.4f}")
+        if metric in ranked[0].by_case:
+            ahead = difference(ranked, unranked, metric)
+            yield Figure(f"{metric}, ahead", ahead.mean, f"standard error {ahead.standard_error:.4f}")
+    apart = [run.ranking.figures() for run in runs if run.ranking is not None]
+    for name in apart[0]:
+        yield Figure(name, statistics.mean(each[name] for each in apart), f"mean of {len(runs)} seeds")
+
+
+if __name__ == "__main__":
+    main()

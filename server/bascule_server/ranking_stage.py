@@ -1,0 +1,59 @@
+"""The second stage: the best items by retrieval, ordered anew by the ranking tower."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bascule.v1.artifact_pb2 import Manifest
+from bascule_server import artifact
+from bascule_server.artifact import ArtifactError
+from bascule_server.encoder import Encodable, FeaturesEncoder
+from bascule_server.ranker_inputs import RankerInputs, VectorsOf, read_ranker_items
+from bascule_server.retrieval import Found, best
+from bascule_server.tower import LiteRtTower, QueryTower
+
+MAX_CANDIDATES = 1_000
+
+
+class RankingStage:
+    """Orders candidates by the score of the ranking tower. Called by one thread at a time.
+
+    Attributes:
+        candidate_count: how many of the best by retrieval it is made for.
+    """
+
+    def __init__(self, inputs: RankerInputs, tower: QueryTower, candidate_count: int) -> None:
+        """``tower`` gives float32 [candidates, 1], each row by itself."""
+        self.candidate_count = candidate_count
+        self._inputs = inputs
+        self._tower = tower
+
+    def ranked(self, found: Found, subject: Encodable, directions_of: VectorsOf) -> Found:
+        """The same items by the scores of the ranking tower; see ``RankerInputs.of`` for the arguments.
+
+        It is asked about one query at a time, so that an answer does not depend on the queries beside it.
+        """
+        if not len(found.rows):
+            return found
+        scores: NDArray[np.float32] = self._tower.vectors(self._inputs.of(found, subject, directions_of))[:, 0]
+        return best(found.rows, scores, len(scores))
+
+
+def open_ranking_stage(folder: Path, manifest: Manifest, features: FeaturesEncoder) -> RankingStage | None:
+    """That of an artifact, with the encoder of the query's features; None where it has no ranking tower.
+
+    Raises:
+        ArtifactError: the ranking tower or what it reads of items is missing, or not what the manifest says.
+    """
+    if not manifest.HasField("ranker"):
+        return None
+    count = manifest.ranker.candidate_count
+    if not 1 <= count <= MAX_CANDIDATES:
+        raise ArtifactError(f"{folder}: got {count} candidates to rank; expected 1 to {MAX_CANDIDATES:,}")
+    inputs = RankerInputs(read_ranker_items(folder, manifest.item_count), features, count)
+    path = folder / artifact.RANKER
+    try:
+        return RankingStage(inputs, LiteRtTower(path), count)
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
+        raise ArtifactError(f"{path}: the ranking tower cannot be opened: {error}") from error
