@@ -47,7 +47,7 @@ from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.model_service_pb2 import ListModelsRequest
 from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
-from bascule.window import AsyncSource, MessageWindow, Resumption
+from bascule.window import MAX_TRIES, AsyncSource, MessageWindow, OnBreak, Resumption
 
 if TYPE_CHECKING:
     StreamCall: TypeAlias = grpc.aio.StreamStreamCall[pb.StreamRecommendItemsRequest, pb.StreamRecommendItemsResponse]
@@ -133,6 +133,8 @@ class AsyncClient:
         *,
         queries_per_message: int = 64,
         window: int = 8,
+        max_tries: int = MAX_TRIES,
+        on_break: OnBreak | None = None,
         timeout: float | None = None,
         **options: Unpack[RankingOptions],
     ) -> AsyncGenerator[RankingResult, None]:
@@ -144,7 +146,11 @@ class AsyncClient:
         source = AsyncSource(_query_messages(queries))
         template = requests.stream_template(**self._with_model(options))
         lanes = [
-            AsyncLane(self._open_stream(place), MessageWindow(template, queries_per_message, window), Resumption())
+            AsyncLane(
+                self._open_stream(place),
+                MessageWindow(template, queries_per_message, window),
+                Resumption(max_tries, on_break),
+            )
             for place in range(self._connections)
         ]
         return recommend_stream(lanes, source, self._seconds(timeout))

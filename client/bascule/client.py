@@ -31,7 +31,7 @@ from bascule.streaming import Lane, recommend_stream
 from bascule.v1.model_service_pb2 import ListModelsRequest
 from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
-from bascule.window import MessageWindow, Resumption, Source
+from bascule.window import MAX_TRIES, MessageWindow, OnBreak, Resumption, Source
 
 DEFAULT_TIMEOUT = 10.0
 
@@ -117,6 +117,8 @@ class Client:
         *,
         queries_per_message: int = 64,
         window: int = 8,
+        max_tries: int = MAX_TRIES,
+        on_break: OnBreak | None = None,
         timeout: float | None = None,
         **options: Unpack[RankingOptions],
     ) -> Iterator[RankingResult]:
@@ -126,14 +128,19 @@ class Client:
         never end: it is read, in the thread that iterates, at most ``window`` messages of ``queries_per_message``
         queries for each connection ahead of the message whose results are being yielded. Each connection has a stream
         of its own, and they take turns with the messages. Where a server stops or the connection is lost,
-        what is unanswered is sent again on a new stream; five tries in a row without an answer raise
-        ``UnavailableError``. What ``queries`` raises is raised after everything before it has been yielded. Closing or
-        dropping the iterator cancels the call.
+        what is unanswered is sent again on a new stream; more than ``max_tries`` in a row without an answer raise
+        ``UnavailableError``. Before the first five 3 s are waited in all, then 2 s before each: 300 are ten minutes.
+        ``on_break`` is called before each try with the error and the seconds to wait. What ``queries`` raises is raised
+        after everything before it has been yielded. Closing or dropping the iterator cancels the call.
         """
         source = Source(map(requests.query_message, queries))
         template = requests.stream_template(**self._with_model(options))
         lanes = [
-            Lane(stub.StreamRecommendItems, MessageWindow(template, queries_per_message, window), Resumption())
+            Lane(
+                stub.StreamRecommendItems,
+                MessageWindow(template, queries_per_message, window),
+                Resumption(max_tries, on_break),
+            )
             for stub in self._stubs
         ]
         return recommend_stream(lanes, source, self._seconds(timeout))
