@@ -35,7 +35,7 @@ from bascule.answers import (
 )
 from bascule.arrays import Float32Array
 from bascule.async_streaming import AsyncLane, OpenStream, recommend_stream
-from bascule.channel import DEFAULT_TARGET, checked_connections, open_async_channels
+from bascule.channel import DEFAULT_TARGET, checked_connections, checked_timeout, open_async_channels
 from bascule.client import DEFAULT_TIMEOUT
 from bascule.errors import BasculeError, rpc_errors
 from bascule.models import Model, read_model
@@ -65,7 +65,9 @@ class AsyncClient:
         target: Address and port, such as ``127.0.0.1:50051``, or any name that gRPC resolves. Calls are spread over all
             addresses of a name.
         model: The model to ask where a call names none. Empty: the only one that the server has.
-        timeout: How many seconds a call may take, where it does not say so itself; in a stream, each answer.
+        timeout: How many seconds a call may take, its repetitions included, where it does not say so itself; in a
+            stream, each answer. A service that is itself waited for passes on what is left to it:
+            ``timeout=context.time_remaining() - margin``.
         credentials: For an encrypted connection, such as ``grpc.ssl_channel_credentials()`` returns.
         connections: How many connections calls are spread over in turn. A server with several workers gives each
             connection to one of them, so have some for each.
@@ -85,7 +87,7 @@ class AsyncClient:
     ) -> None:
         self._target = target
         self._model = model
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._credentials = credentials
         self._connections = checked_connections(connections)
 
@@ -269,7 +271,7 @@ class AsyncClient:
         return health.health_check(self._channels[0])
 
     def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else timeout
+        return self._timeout if timeout is None else checked_timeout(timeout)
 
     def _with_model(self, options: RankingOptions) -> RankingOptions:
         return {"model": self._model, **options}

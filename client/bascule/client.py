@@ -20,7 +20,7 @@ from bascule.answers import (
     read_scores,
 )
 from bascule.arrays import Float32Array
-from bascule.channel import DEFAULT_TARGET, open_channels
+from bascule.channel import DEFAULT_TARGET, checked_timeout, open_channels
 from bascule.errors import BasculeError, rpc_errors
 from bascule.models import Model, read_model
 from bascule.query import FeatureValue, Query, RankingOptions, VectorValues
@@ -46,7 +46,9 @@ class Client:
         target: Address and port, such as ``127.0.0.1:50051``, or any name that gRPC resolves. Calls are spread over all
             addresses of a name.
         model: The model to ask where a call names none. Empty: the only one that the server has.
-        timeout: How many seconds a call may take, where it does not say so itself; in a stream, each answer.
+        timeout: How many seconds a call may take, its repetitions included, where it does not say so itself; in a
+            stream, each answer. A service that is itself waited for passes on what is left to it:
+            ``timeout=context.time_remaining() - margin``.
         credentials: For an encrypted connection, such as ``grpc.ssl_channel_credentials()`` returns.
         connections: How many connections calls are spread over in turn. A server with several workers gives each
             connection to one of them, so have some for each.
@@ -66,7 +68,7 @@ class Client:
     ) -> None:
         self._target = target
         self._model = model
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._channels = open_channels(target, credentials, connections)
         self._stubs = [RecommendationServiceStub(channel) for channel in self._channels]
         self._turns = itertools.cycle(self._stubs)
@@ -230,7 +232,7 @@ class Client:
         return next(self._turns)
 
     def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else timeout
+        return self._timeout if timeout is None else checked_timeout(timeout)
 
     def _with_model(self, options: RankingOptions) -> RankingOptions:
         return {"model": self._model, **options}
