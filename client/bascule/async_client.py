@@ -38,6 +38,8 @@ from bascule.async_streaming import AsyncLane, OpenStream, recommend_stream
 from bascule.channel import DEFAULT_TARGET, checked_connections, checked_timeout, open_async_channels
 from bascule.client import DEFAULT_TIMEOUT
 from bascule.errors import BasculeError, rpc_errors
+from bascule.hedged_calls import AsyncHedgedMethod, HedgedStub
+from bascule.hedging import checked_hedge
 from bascule.models import Model, read_model
 from bascule.query import FeatureValue, Query, RankingOptions, VectorValues
 from bascule.ranking import Ranking
@@ -71,6 +73,8 @@ class AsyncClient:
         credentials: For an encrypted connection, such as ``grpc.ssl_channel_credentials()`` returns.
         connections: How many connections calls are spread over in turn. A server with several workers gives each
             connection to one of them, so have some for each.
+        hedge: Whether a call that takes longer than 95 of 100 do is made a second time over another connection, and the
+            answer that comes first taken; not the stream. At most one call in twenty is computed twice for it.
 
     Every method raises ``BasculeError`` for what the server, or the way to it, does wrong, and ``ValueError`` or
     ``TypeError`` for arguments that cannot be sent.
@@ -84,12 +88,14 @@ class AsyncClient:
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
         connections: int = 1,
+        hedge: bool = False,
     ) -> None:
         self._target = target
         self._model = model
         self._timeout = checked_timeout(timeout)
         self._credentials = credentials
         self._connections = checked_connections(connections)
+        self._hedge = checked_hedge(connections, hedge=hedge)
 
     async def recommend(
         self,
@@ -257,10 +263,14 @@ class AsyncClient:
     def _turns(self) -> Iterator[RecommendationServiceAsyncStub]:
         return itertools.cycle(self._stubs)
 
+    @cached_property
+    def _hedged(self) -> HedgedStub | None:
+        return HedgedStub(self._stubs, AsyncHedgedMethod) if self._hedge else None
+
     @property
-    def _recommendations(self) -> RecommendationServiceAsyncStub:
+    def _recommendations(self) -> RecommendationServiceAsyncStub | HedgedStub:
         """The connections take turns."""
-        return next(self._turns)
+        return self._hedged or next(self._turns)
 
     @cached_property
     def _models(self) -> ModelServiceAsyncStub:

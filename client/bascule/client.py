@@ -22,6 +22,8 @@ from bascule.answers import (
 from bascule.arrays import Float32Array
 from bascule.channel import DEFAULT_TARGET, checked_timeout, open_channels
 from bascule.errors import BasculeError, rpc_errors
+from bascule.hedged_calls import HedgedMethod, HedgedStub
+from bascule.hedging import checked_hedge
 from bascule.models import Model, read_model
 from bascule.query import FeatureValue, Query, RankingOptions, VectorValues
 from bascule.ranking import Ranking
@@ -52,6 +54,8 @@ class Client:
         credentials: For an encrypted connection, such as ``grpc.ssl_channel_credentials()`` returns.
         connections: How many connections calls are spread over in turn. A server with several workers gives each
             connection to one of them, so have some for each.
+        hedge: Whether a call that takes longer than 95 of 100 do is made a second time over another connection, and the
+            answer that comes first taken; not the stream. At most one call in twenty is computed twice for it.
 
     Every method raises ``BasculeError`` for what the server, or the way to it, does wrong, and ``ValueError`` or
     ``TypeError`` for arguments that cannot be sent.
@@ -65,12 +69,14 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
         connections: int = 1,
+        hedge: bool = False,
     ) -> None:
         self._target = target
         self._model = model
         self._timeout = checked_timeout(timeout)
         self._channels = open_channels(target, credentials, connections)
         self._stubs = [RecommendationServiceStub(channel) for channel in self._channels]
+        self._hedged = HedgedStub(self._stubs, HedgedMethod) if checked_hedge(connections, hedge=hedge) else None
         self._turns = itertools.cycle(self._stubs)
         self._models = ModelServiceStub(self._channels[0])
         self._health_check = health.health_check(self._channels[0])
@@ -227,9 +233,9 @@ class Client:
         self.close()
 
     @property
-    def _recommendations(self) -> RecommendationServiceStub:
+    def _recommendations(self) -> RecommendationServiceStub | HedgedStub:
         """The connections take turns."""
-        return next(self._turns)
+        return self._hedged or next(self._turns)
 
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else checked_timeout(timeout)
