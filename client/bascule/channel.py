@@ -3,9 +3,9 @@
 The core repeats a call that found no server able to compute it (UNAVAILABLE): up to four attempts in all, after about
 0.1, 0.3 and 0.9 seconds or when the server asks for it, within the call's time-out. A failure costs one of a client's
 100 tokens and a success brings back a tenth; nothing is repeated while half of them are gone. So a server that refuses
-everything gets at most 50 attempts more than there are calls (with more than ten connections five for each), and in the long run one call in ten is repeated. Calls are spread
-over every address that the target's name resolves to. See
-https://github.com/grpc/proposal/blob/master/A6-client-retries.md.
+everything gets at most 50 attempts more than there are calls (with more than ten connections five for each), and in the
+long run at most one call in ten is repeated. Calls are spread over every address that the target's name resolves to.
+See https://github.com/grpc/proposal/blob/master/A6-client-retries.md.
 """
 
 import json

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -127,6 +128,22 @@ def test_after_a_kill_of_the_command_it_is_gone_on_with(tmp_path: Path, suffix: 
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [users.name, out.name, f"{out.name}.failed.jsonl"]
     )
+
+
+def test_ctrl_c_leaves_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None:
+    users, out = write_users(tmp_path / "users.csv", [str(number) for number in range(2_000)]), tmp_path / "out.csv"
+    gate = Gate(last=PART_ROWS + 300)
+    with LocalServer(gate.rank) as server:
+        try:
+            with scoring(users, out, server.address) as process:
+                until(lambda: len(parts_of(out)) == 1, process)
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            gate.opened.set()
+    assert process.returncode == 130
+    assert f"1,000 rows are done, in {out}.parts; go on with --resume" in said
+    assert len(parts_of(out)) == 1
 
 
 def test_rows_of_another_version_are_not_mixed_in(tmp_path: Path) -> None:
