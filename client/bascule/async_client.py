@@ -35,9 +35,11 @@ from bascule.answers import (
 )
 from bascule.arrays import Float32Array
 from bascule.async_streaming import AsyncLane, OpenStream, recommend_stream
-from bascule.channel import DEFAULT_TARGET, checked_connections, open_async_channels
+from bascule.channel import DEFAULT_TARGET, checked_connections, checked_timeout, open_async_channels
 from bascule.client import DEFAULT_TIMEOUT
 from bascule.errors import BasculeError, rpc_errors
+from bascule.hedged_calls import AsyncHedgedMethod, HedgedStub
+from bascule.hedging import checked_hedge
 from bascule.models import Model, read_model
 from bascule.query import FeatureValue, Query, RankingOptions, VectorValues
 from bascule.ranking import Ranking
@@ -47,7 +49,7 @@ from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.model_service_pb2 import ListModelsRequest
 from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
-from bascule.window import AsyncSource, MessageWindow, Resumption
+from bascule.window import MAX_TRIES, AsyncSource, MessageWindow, OnBreak, Resumption
 
 if TYPE_CHECKING:
     StreamCall: TypeAlias = grpc.aio.StreamStreamCall[pb.StreamRecommendItemsRequest, pb.StreamRecommendItemsResponse]
@@ -65,10 +67,14 @@ class AsyncClient:
         target: Address and port, such as ``127.0.0.1:50051``, or any name that gRPC resolves. Calls are spread over all
             addresses of a name.
         model: The model to ask where a call names none. Empty: the only one that the server has.
-        timeout: How many seconds a call may take, where it does not say so itself; in a stream, each answer.
+        timeout: How many seconds a call may take, its repetitions included, where it does not say so itself; in a
+            stream, each answer. A service that is itself waited for passes on what is left to it:
+            ``timeout=context.time_remaining() - margin``.
         credentials: For an encrypted connection, such as ``grpc.ssl_channel_credentials()`` returns.
         connections: How many connections calls are spread over in turn. A server with several workers gives each
             connection to one of them, so have some for each.
+        hedge: Whether a call that takes longer than 95 of 100 do is made a second time over another connection, and the
+            answer that comes first taken; not the stream. At most one call in twenty is computed twice for it.
 
     Every method raises ``BasculeError`` for what the server, or the way to it, does wrong, and ``ValueError`` or
     ``TypeError`` for arguments that cannot be sent.
@@ -82,12 +88,14 @@ class AsyncClient:
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
         connections: int = 1,
+        hedge: bool = False,
     ) -> None:
         self._target = target
         self._model = model
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._credentials = credentials
         self._connections = checked_connections(connections)
+        self._hedge = checked_hedge(connections, hedge=hedge)
 
     async def recommend(
         self,
@@ -133,6 +141,8 @@ class AsyncClient:
         *,
         queries_per_message: int = 64,
         window: int = 8,
+        max_tries: int = MAX_TRIES,
+        on_break: OnBreak | None = None,
         timeout: float | None = None,
         **options: Unpack[RankingOptions],
     ) -> AsyncGenerator[RankingResult, None]:
@@ -144,7 +154,11 @@ class AsyncClient:
         source = AsyncSource(_query_messages(queries))
         template = requests.stream_template(**self._with_model(options))
         lanes = [
-            AsyncLane(self._open_stream(place), MessageWindow(template, queries_per_message, window), Resumption())
+            AsyncLane(
+                self._open_stream(place),
+                MessageWindow(template, queries_per_message, window),
+                Resumption(max_tries, on_break),
+            )
             for place in range(self._connections)
         ]
         return recommend_stream(lanes, source, self._seconds(timeout))
@@ -249,10 +263,14 @@ class AsyncClient:
     def _turns(self) -> Iterator[RecommendationServiceAsyncStub]:
         return itertools.cycle(self._stubs)
 
+    @cached_property
+    def _hedged(self) -> HedgedStub | None:
+        return HedgedStub(self._stubs, AsyncHedgedMethod) if self._hedge else None
+
     @property
-    def _recommendations(self) -> RecommendationServiceAsyncStub:
+    def _recommendations(self) -> RecommendationServiceAsyncStub | HedgedStub:
         """The connections take turns."""
-        return next(self._turns)
+        return self._hedged or next(self._turns)
 
     @cached_property
     def _models(self) -> ModelServiceAsyncStub:
@@ -263,7 +281,7 @@ class AsyncClient:
         return health.health_check(self._channels[0])
 
     def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else timeout
+        return self._timeout if timeout is None else checked_timeout(timeout)
 
     def _with_model(self, options: RankingOptions) -> RankingOptions:
         return {"model": self._model, **options}

@@ -1,12 +1,15 @@
 """The connection to the servers: what gRPC's core is told, and what it does by itself.
 
 The core repeats a call that found no server able to compute it (UNAVAILABLE): up to four attempts in all, after about
-0.1, 0.3 and 0.9 seconds, within the call's time-out, and fewer once most calls fail. Calls are spread over every
-address that the target's name resolves to. See https://github.com/grpc/proposal/blob/master/A6-client-retries.md.
+0.1, 0.3 and 0.9 seconds or when the server asks for it, within the call's time-out. A failure costs one of a client's
+100 tokens and a success brings back a tenth; nothing is repeated while half of them are gone. So a server that refuses
+everything gets at most 50 attempts more than there are calls (with more than ten connections five for each), and in the
+long run at most one call in ten is repeated. Calls are spread over every address that the target's name resolves to.
+See https://github.com/grpc/proposal/blob/master/A6-client-retries.md.
 """
 
 import json
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -17,7 +20,7 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 
-SERVICE_CONFIG = {
+SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         {
@@ -31,12 +34,15 @@ SERVICE_CONFIG = {
             },
         }
     ],
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
 }
-"""What https://github.com/grpc/grpc/blob/master/doc/service_config.md calls the service config."""
+"""How calls are spread and repeated: https://github.com/grpc/grpc/blob/master/doc/service_config.md."""
+
+RETRY_TOKENS = 100
+
+MIN_RETRY_TOKENS = 10
+"""With fewer a connection would repeat next to nothing."""
 
 CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
     # A call is repeated only while its request is kept; by default that ends at 256 KiB, less than a full batch.
     ("grpc.per_rpc_retry_buffer_size", MAX_RESPONSE_BYTES),
@@ -80,8 +86,26 @@ def checked_connections(count: int) -> int:
     return count
 
 
+def checked_timeout(seconds: float) -> float:
+    """The seconds.
+
+    Raises:
+        ValueError: There are none left.
+    """
+    if not seconds > 0:
+        raise ValueError(f"timeout is more than 0 seconds; got {seconds:g}. Where nothing is left, make no call")
+    return seconds
+
+
 def _options(count: int) -> list[tuple[ChannelOption, ...]]:
-    if checked_connections(count) == 1:
-        return [CHANNEL_OPTIONS]
+    options = (*CHANNEL_OPTIONS, ("grpc.service_config", _service_config(checked_connections(count))))
+    if count == 1:
+        return [options]
     # Channels with equal options share their connections otherwise.
-    return [(*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))] * count
+    return [(*options, ("grpc.use_local_subchannel_pool", 1))] * count
+
+
+def _service_config(count: int) -> str:
+    # Each channel has tokens of its own, so the client's are parted among them.
+    tokens = max(RETRY_TOKENS // count, MIN_RETRY_TOKENS)
+    return json.dumps(SERVICE_CONFIG | {"retryThrottling": {"maxTokens": tokens, "tokenRatio": 0.1}})

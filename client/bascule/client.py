@@ -20,8 +20,10 @@ from bascule.answers import (
     read_scores,
 )
 from bascule.arrays import Float32Array
-from bascule.channel import DEFAULT_TARGET, open_channels
+from bascule.channel import DEFAULT_TARGET, checked_timeout, open_channels
 from bascule.errors import BasculeError, rpc_errors
+from bascule.hedged_calls import HedgedMethod, HedgedStub
+from bascule.hedging import checked_hedge
 from bascule.models import Model, read_model
 from bascule.query import FeatureValue, Query, RankingOptions, VectorValues
 from bascule.ranking import Ranking
@@ -31,7 +33,7 @@ from bascule.streaming import Lane, recommend_stream
 from bascule.v1.model_service_pb2 import ListModelsRequest
 from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
-from bascule.window import MessageWindow, Resumption, Source
+from bascule.window import MAX_TRIES, MessageWindow, OnBreak, Resumption, Source
 
 DEFAULT_TIMEOUT = 10.0
 
@@ -46,10 +48,14 @@ class Client:
         target: Address and port, such as ``127.0.0.1:50051``, or any name that gRPC resolves. Calls are spread over all
             addresses of a name.
         model: The model to ask where a call names none. Empty: the only one that the server has.
-        timeout: How many seconds a call may take, where it does not say so itself; in a stream, each answer.
+        timeout: How many seconds a call may take, its repetitions included, where it does not say so itself; in a
+            stream, each answer. A service that is itself waited for passes on what is left to it:
+            ``timeout=context.time_remaining() - margin``.
         credentials: For an encrypted connection, such as ``grpc.ssl_channel_credentials()`` returns.
         connections: How many connections calls are spread over in turn. A server with several workers gives each
             connection to one of them, so have some for each.
+        hedge: Whether a call that takes longer than 95 of 100 do is made a second time over another connection, and the
+            answer that comes first taken; not the stream. At most one call in twenty is computed twice for it.
 
     Every method raises ``BasculeError`` for what the server, or the way to it, does wrong, and ``ValueError`` or
     ``TypeError`` for arguments that cannot be sent.
@@ -63,12 +69,14 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
         connections: int = 1,
+        hedge: bool = False,
     ) -> None:
         self._target = target
         self._model = model
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         self._channels = open_channels(target, credentials, connections)
         self._stubs = [RecommendationServiceStub(channel) for channel in self._channels]
+        self._hedged = HedgedStub(self._stubs, HedgedMethod) if checked_hedge(connections, hedge=hedge) else None
         self._turns = itertools.cycle(self._stubs)
         self._models = ModelServiceStub(self._channels[0])
         self._health_check = health.health_check(self._channels[0])
@@ -117,6 +125,8 @@ class Client:
         *,
         queries_per_message: int = 64,
         window: int = 8,
+        max_tries: int = MAX_TRIES,
+        on_break: OnBreak | None = None,
         timeout: float | None = None,
         **options: Unpack[RankingOptions],
     ) -> Iterator[RankingResult]:
@@ -126,14 +136,19 @@ class Client:
         never end: it is read, in the thread that iterates, at most ``window`` messages of ``queries_per_message``
         queries for each connection ahead of the message whose results are being yielded. Each connection has a stream
         of its own, and they take turns with the messages. Where a server stops or the connection is lost,
-        what is unanswered is sent again on a new stream; five tries in a row without an answer raise
-        ``UnavailableError``. What ``queries`` raises is raised after everything before it has been yielded. Closing or
-        dropping the iterator cancels the call.
+        what is unanswered is sent again on a new stream; more than ``max_tries`` in a row without an answer raise
+        ``UnavailableError``. Before the first five 3 s are waited in all, then 2 s before each: 300 are ten minutes.
+        ``on_break`` is called before each try with the error and the seconds to wait. What ``queries`` raises is raised
+        after everything before it has been yielded. Closing or dropping the iterator cancels the call.
         """
         source = Source(map(requests.query_message, queries))
         template = requests.stream_template(**self._with_model(options))
         lanes = [
-            Lane(stub.StreamRecommendItems, MessageWindow(template, queries_per_message, window), Resumption())
+            Lane(
+                stub.StreamRecommendItems,
+                MessageWindow(template, queries_per_message, window),
+                Resumption(max_tries, on_break),
+            )
             for stub in self._stubs
         ]
         return recommend_stream(lanes, source, self._seconds(timeout))
@@ -218,12 +233,12 @@ class Client:
         self.close()
 
     @property
-    def _recommendations(self) -> RecommendationServiceStub:
+    def _recommendations(self) -> RecommendationServiceStub | HedgedStub:
         """The connections take turns."""
-        return next(self._turns)
+        return self._hedged or next(self._turns)
 
     def _seconds(self, timeout: float | None) -> float:
-        return self._timeout if timeout is None else timeout
+        return self._timeout if timeout is None else checked_timeout(timeout)
 
     def _with_model(self, options: RankingOptions) -> RankingOptions:
         return {"model": self._model, **options}

@@ -1,10 +1,11 @@
 """Which messages of a stream are in hand, and when a stream that broke is tried again. Pure: no sockets, no clock."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from random import Random
+from typing import TypeAlias
 
 from bascule.answers import RankingResult, broken_contract, read_rankings
 from bascule.errors import BasculeError, LimitExceededError, UnavailableError
@@ -19,6 +20,12 @@ INITIAL_DELAY = 0.1
 """Seconds before a broken stream is tried again for the first time."""
 
 MAX_DELAY = 2.0
+
+MAX_TRIES = 5
+"""Tries in a row without an answer, 3 s and more in all."""
+
+OnBreak: TypeAlias = Callable[[BasculeError, float], None]
+"""Gets to know why a stream broke, and in how many seconds it is tried again."""
 
 
 class MessageWindow:
@@ -119,11 +126,19 @@ class Resumption:
     """When to try a broken stream again: at most ``max_tries`` times in a row without an answer between them.
 
     Waits 0.1 s, then twice as long each time up to 2 s, or as long as the server asks for, and up to a fifth longer by
-    chance, so that not all callers come back at once.
+    chance, so that not all callers come back at once. ``on_break`` hears of each.
+
+    Raises:
+        ValueError: ``max_tries`` is below 0.
     """
 
-    def __init__(self, max_tries: int = 5, random: Random | None = None) -> None:
+    def __init__(
+        self, max_tries: int = MAX_TRIES, on_break: OnBreak | None = None, random: Random | None = None
+    ) -> None:
+        if max_tries < 0:
+            raise ValueError(f"max_tries is at least 0; got {max_tries}")
         self._max_tries = max_tries
+        self._on_break = on_break
         self._random = random or Random()  # noqa: S311 - no secret
         self._tries = 0
 
@@ -142,5 +157,8 @@ class Resumption:
         if not mends or self._tries >= self._max_tries:
             raise error
         delay = max(min(INITIAL_DELAY * 2.0**self._tries, MAX_DELAY), error.failure.retry_after or 0.0)
+        delay *= 1 + self._random.random() / 5
         self._tries += 1
-        return delay * (1 + self._random.random() / 5)
+        if self._on_break is not None:
+            self._on_break(error, delay)
+        return delay

@@ -195,3 +195,11 @@ def test_every_method_is_in_both_clients() -> None:
         return {name for name in vars(kind) if not name.startswith("_")}
 
     assert public(Client) == public(AsyncClient)
+
+
+@pytest.mark.parametrize("timeout", [0, -0.5, float("nan")])
+def test_a_call_without_time_is_not_made(client: Any, connect: Any, server: LocalServer, timeout: float) -> None:
+    with pytest.raises(ValueError, match=f"timeout is more than 0 seconds; got {timeout:g}"):
+        client.recommend("42", timeout=timeout)
+    with pytest.raises(ValueError, match=f"timeout is more than 0 seconds; got {timeout:g}"):
+        connect(server.address, timeout=timeout)

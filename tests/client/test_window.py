@@ -124,6 +124,20 @@ def test_the_wait_doubles_up_to_two_seconds_and_is_up_to_a_fifth_longer() -> Non
         assert seconds <= resumption.delay_after(BROKEN) <= seconds * 1.2
 
 
+def test_each_try_is_told_with_its_error_and_its_wait() -> None:
+    told: list[tuple[BasculeError, float]] = []
+    resumption = Resumption(max_tries=2, on_break=lambda error, delay: told.append((error, delay)))
+    waits = [resumption.delay_after(BROKEN), resumption.delay_after(BROKEN)]
+    with pytest.raises(UnavailableError):
+        resumption.delay_after(BROKEN)
+    assert told == [(BROKEN, wait) for wait in waits]
+
+
+def test_fewer_than_no_tries_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_tries is at least 0; got -1"):
+        Resumption(max_tries=-1)
+
+
 def test_the_server_may_ask_for_a_longer_wait() -> None:
     asked = UnavailableError(Failure(grpc.StatusCode.UNAVAILABLE, "full", retry_after=3.0))
     assert 3.0 <= Resumption().delay_after(asked) <= 3.6

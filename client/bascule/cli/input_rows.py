@@ -8,6 +8,7 @@ The column ``user_id`` must be there; ``history`` may be, and any of the feature
 """
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -46,6 +47,12 @@ def format_of(path: Path) -> Format:
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: expected a file that ends in {', '.join(FORMATS)}")
     return FORMATS[path.suffix.lower()]
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of the file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:

@@ -1,21 +1,19 @@
-"""Writes one row for each ranking, as Parquet, CSV or JSON lines by the file's suffix.
+"""Writes a row for each ranking, as Parquet, CSV or JSON lines by the file's suffix.
 
     user_id, item_ids, scores, path
 
 The last three are empty where there is no ranking. Item ids and scores are lists, and in CSV joined by ``|``.
 
-A file is written beside its final place and moved there when it is complete: whoever looks sees all of it or nothing.
+A file is made of parts, each of some rows and a file of its own kind, and joined without being in memory as a whole.
 """
 
 import csv
 import json
 import shutil
-import tempfile
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bascule.answers import RankingResult
 from bascule.cli.row_query import LIST_SEPARATOR
@@ -26,8 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("user_id", "item_ids", "scores", "path")
 
-PART_ROWS = 32_768
-"""Rows of a Parquet file that are in memory at once."""
+OutputRow: TypeAlias = Mapping[str, Any]
 
 
 def ranking_row(user_id: str, result: RankingResult) -> dict[str, Any]:
@@ -38,116 +35,60 @@ def ranking_row(user_id: str, result: RankingResult) -> dict[str, Any]:
     return {"user_id": user_id, "item_ids": result.item_ids, "scores": scores, "path": str(result.path)}
 
 
-class OutputFile(ABC):
-    """A context manager that puts the file into its place at the end, or removes every trace after an exception."""
+@dataclass(frozen=True)
+class OutputFormat:
+    """How to write one kind of file."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-
-    @abstractmethod
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Adds a row."""
-
-    @abstractmethod
-    def _finish(self) -> Path:
-        """Completes the file, and says where in the scratch folder it is."""
-
-    @abstractmethod
-    def _close(self) -> None:
-        """Lets go of what is open."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._finish().replace(self.path)
-        finally:
-            self._close()
-            shutil.rmtree(self._scratch)
+    write_part: Callable[[Path, Sequence[OutputRow]], None]
+    """Writes some of the rows, or none."""
+    join: Callable[[Sequence[Path], Path], None]
+    """Writes the file of all the rows: those of one part or more, in their order."""
 
 
-class TextFile(OutputFile):
-    """A line for each row."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._file = (self._scratch / path.name).open("w", encoding="utf-8", newline="")
-
-    def _finish(self) -> Path:
-        self._close()
-        return self._scratch / self.path.name
-
-    def _close(self) -> None:
-        self._file.close()
+def _write_csv(path: Path, rows: Sequence[OutputRow]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(map(_cell, row.values()) for row in rows)
 
 
-class CsvFile(TextFile):
-    """A header, then a line for each row."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._rows = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
-        self._rows.writeheader()
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Adds a row."""
-        self._rows.writerow({name: _cell(value) for name, value in row.items()})
+def _cell(value: object) -> object:
+    return LIST_SEPARATOR.join(map(str, value)) if isinstance(value, list) else value
 
 
-class JsonLinesFile(TextFile):
-    """A JSON object for each row."""
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Adds a row."""
-        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+def _join_csv(parts: Sequence[Path], whole: Path) -> None:
+    _join_text(parts, whole, ",".join(COLUMNS) + "\n")
 
 
-class ParquetFile(OutputFile):
-    """Files of some rows each, joined at the end without being in memory together."""
+def write_json_lines(path: Path, rows: Sequence[OutputRow]) -> None:
+    """Writes an object a line."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._rows: list[Mapping[str, Any]] = []
-        self._part_count = 0
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Adds a row."""
-        self._rows.append(row)
-        if len(self._rows) == PART_ROWS:
-            self._write_part()
+def join_json_lines(parts: Sequence[Path], whole: Path) -> None:
+    """Writes the lines of the parts, in their order."""
+    _join_text(parts, whole, "")
 
-    def _write_part(self) -> None:
-        import polars as pl
 
-        part = self._scratch / f"{self._part_count:08}.parquet"
-        columns = {name: [row[name] for row in self._rows] for name in COLUMNS}
-        pl.DataFrame(
-            [
-                pl.Series("user_id", columns["user_id"], pl.String()),
-                _lists("item_ids", columns["item_ids"], pl.String()),
-                _lists("scores", columns["scores"], pl.Float32()),
-                pl.Series("path", columns["path"], pl.String()),
-            ]
-        ).write_parquet(part)
-        self._part_count += 1
-        self._rows.clear()
+def _join_text(parts: Sequence[Path], whole: Path, header: str) -> None:
+    with whole.open("wb") as file:
+        file.write(header.encode())
+        for part in parts:
+            with part.open("rb") as lines:
+                shutil.copyfileobj(lines, file)
 
-    def _finish(self) -> Path:
-        import polars as pl
 
-        if self._rows or not self._part_count:
-            self._write_part()
-        whole = self._scratch / "whole"
-        pl.scan_parquet(sorted(self._scratch.glob("*.parquet"))).sink_parquet(whole)
-        return whole
+def _write_parquet(path: Path, rows: Sequence[OutputRow]) -> None:
+    import polars as pl
 
-    def _close(self) -> None:
-        self._rows.clear()
+    columns = {name: [row[name] for row in rows] for name in COLUMNS}
+    pl.DataFrame(
+        [
+            pl.Series("user_id", columns["user_id"], pl.String()),
+            _lists("item_ids", columns["item_ids"], pl.String()),
+            _lists("scores", columns["scores"], pl.Float32()),
+            pl.Series("path", columns["path"], pl.String()),
+        ]
+    ).write_parquet(path)
 
 
 def _lists(name: str, rows: "Sequence[list[Any] | None]", kind: "pl.DataType") -> "pl.Series":
@@ -166,13 +107,15 @@ def _lists(name: str, rows: "Sequence[list[Any] | None]", kind: "pl.DataType") -
     return joined.select(found).to_series()
 
 
-OUTPUT_FILES: dict[str, Callable[[Path], OutputFile]] = {
-    ".parquet": ParquetFile,
-    ".csv": CsvFile,
-    ".jsonl": JsonLinesFile,
+def _join_parquet(parts: Sequence[Path], whole: Path) -> None:
+    import polars as pl
+
+    pl.scan_parquet(list(parts)).sink_parquet(whole)
+
+
+OUTPUT_FORMATS = {
+    ".parquet": OutputFormat(_write_parquet, _join_parquet),
+    ".csv": OutputFormat(_write_csv, _join_csv),
+    ".jsonl": OutputFormat(write_json_lines, join_json_lines),
 }
-"""What writes a file, by its suffix."""
-
-
-def _cell(value: object) -> object:
-    return LIST_SEPARATOR.join(map(str, value)) if isinstance(value, list) else value
+"""By the file's suffix."""

@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ import click
 from bascule.cli.options import connection_options, count_option, model_option, open_client
 
 if TYPE_CHECKING:
-    from bascule.cli.output_file import OutputFile
+    from bascule.cli.output_file import OutputFormat
+    from bascule.cli.output_parts import Conditions, OutputParts
     from bascule.client import Client
     from bascule.models import Model, ValueKind
     from bascule.query import Query
@@ -27,6 +29,10 @@ PROGRESS_ROWS = 256
 CONNECTIONS = 8
 """Each has a stream, and so each worker of the server some: the kernel parts connections among them, not calls."""
 
+MAX_TRIES = 300
+"""A server that is away is tried for ten minutes and more: long enough for it to be restarted, or another in its place.
+"""
+
 
 @click.command()
 @click.argument("users", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -37,10 +43,13 @@ CONNECTIONS = 8
     metavar="NAME=COLUMN,...",
     help="Where user_id, history or a feature stands under another name in USERS, such as user_id=customer.",
 )
+@click.option("--resume", is_flag=True, help="Go on where a run that did not end was; start where there is none.")
 @count_option
 @model_option
 @connection_options
-def score(users: Path, out: Path, columns: str, count: int, model: str, server: str, ca: Path | None) -> None:
+def score(
+    users: Path, out: Path, columns: str, resume: bool, count: int, model: str, server: str, ca: Path | None
+) -> None:
     """Recommend items to every user of the file USERS.
 
     Both files are Parquet, CSV or JSON lines, by their suffix: .parquet, .csv or .jsonl. USERS has a column user_id; a
@@ -49,15 +58,19 @@ def score(users: Path, out: Path, columns: str, count: int, model: str, server: 
 
     The output has the columns user_id, item_ids, scores and path, and a row for each row of the input. Rows that fail
     are listed with their reason in OUT.failed.jsonl, and the exit status is 1.
+
+    A server that is away is waited for, for ten minutes. Until the output is complete, its rows are in the folder
+    OUT.parts; after whatever ended the command, repeat it with --resume. All rows are by one version of the model.
     """
     from bascule.cli import CommandFailed
     from bascule.cli.input_rows import InputError
+    from bascule.cli.output_parts import ResumeError
 
     renamed = _parse_columns(columns)
     try:
         with open_client(server, ca, model=model, connections=CONNECTIONS) as client:
-            failed_count = _score_file(users, out, client, model, count, renamed)
-    except (InputError, OSError) as error:
+            failed_count = _score_file(users, out, client, model, count, renamed, resume=resume)
+    except (InputError, ResumeError, OSError) as error:
         raise CommandFailed(str(error)) from error
     raise click.exceptions.Exit(1 if failed_count else 0)
 
@@ -70,39 +83,69 @@ def _parse_columns(text: str) -> Mapping[str, str]:
     return {name.strip(): column.strip() for name, _, column in pairs}
 
 
-def _score_file(users: Path, out: Path, client: "Client", model: str, count: int, columns: Mapping[str, str]) -> int:
+def _score_file(
+    users: Path, out: Path, client: "Client", name: str, count: int, columns: Mapping[str, str], *, resume: bool
+) -> int:
     """Writes the output, and returns how many rows failed."""
-    from bascule.cli.failed_rows import FailedRows
-    from bascule.cli.input_rows import format_of
+    from bascule.cli.input_rows import format_of, sha256_of
+    from bascule.cli.output_parts import Conditions, OutputParts
+
+    input_format, output_format = format_of(users), _output_format(users, out)
+    model = _serving_model(client.models(), name)
+    _check_columns(users, input_format.column_names(users), model.features, columns)
+    conditions = Conditions(sha256_of(users), model.name, model.version, count, columns)
+    with OutputParts(out, output_format, conditions, resume=resume) as parts, _kept(parts):
+        if parts.row_count:
+            click.echo(f"{parts.row_count:,} rows are done", err=True)
+        rows = islice(input_format.read_rows(users), parts.row_count, None)
+        _score_rows(Asked(rows, model.features, columns), parts, client, conditions, input_format.count_rows(users))
+    click.echo(f"{out}: {parts.row_count:,} rows")
+    if parts.failed_count:
+        click.echo(f"{parts.failed_count:,} of them failed; {parts.failed_path} says why", err=True)
+    return parts.failed_count
+
+
+def _score_rows(asked: "Asked", parts: "OutputParts", client: "Client", by: "Conditions", row_count: int) -> None:
+    """Writes a row for each that is asked."""
+    from bascule.cli.outages import Outages
     from bascule.cli.output_file import ranking_row
     from bascule.cli.progress import row_progress
     from bascule.errors import BasculeError
 
-    input_format = format_of(users)
-    features = _declared_features(client.models(), model)
-    _check_columns(users, input_format.column_names(users), features, columns)
-    with ExitStack() as stack:
-        output = stack.enter_context(_open_output(users, out))
-        failed_rows = FailedRows(out, stack)
-        progress = stack.enter_context(row_progress())
-        task = progress.add_task("", total=input_format.count_rows(users))
-        asked = Asked(input_format.read_rows(users), features, columns)
-        row_number = 0
-        for row_number, result in enumerate(
-            client.stream(asked, count=count, queries_per_message=QUERIES_PER_MESSAGE), start=1
-        ):
+    with row_progress() as progress:
+        task = progress.add_task("", total=row_count, completed=parts.row_count)
+        outages = Outages(progress.console)
+        results = client.stream(
+            asked,
+            queries_per_message=QUERIES_PER_MESSAGE,
+            max_tries=MAX_TRIES,
+            on_break=outages.began,
+            count=by.count,
+            model=by.model,
+            version=by.version,
+        )
+        for result in results:
+            outages.ended()
             user_id = asked.user_ids.popleft()
-            output.write(ranking_row(user_id, result))
+            row = ranking_row(user_id, result)
             if isinstance(result, BasculeError):
-                failed_rows.write(row_number, user_id, result)
-            if row_number % PROGRESS_ROWS == 0:
-                progress.update(task, completed=row_number)
-        progress.update(task, completed=row_number, total=row_number)
-    failed_rows.remove_stale()
-    click.echo(f"{out}: {row_number:,} rows")
-    if failed_rows.count:
-        click.echo(f"{failed_rows.count:,} of them failed; {failed_rows.path} says why", err=True)
-    return failed_rows.count
+                parts.write_failed(row, result)
+            else:
+                parts.write(row)
+            if parts.row_count % PROGRESS_ROWS == 0:
+                progress.update(task, completed=parts.row_count)
+        progress.update(task, completed=parts.row_count, total=parts.row_count)
+
+
+@contextmanager
+def _kept(parts: "OutputParts") -> Iterator[None]:
+    """Says after an exception which rows are not lost."""
+    try:
+        yield
+    except BaseException:
+        if kept := parts.kept_row_count:
+            click.echo(f"{kept:,} rows are done, in {parts.folder}; go on with --resume", err=True)
+        raise
 
 
 class Asked:
@@ -128,8 +171,8 @@ class Asked:
             yield query
 
 
-def _declared_features(models: Sequence["Model"], name: str) -> Mapping[str, "ValueKind"]:
-    """The features of the newest version that serves."""
+def _serving_model(models: Sequence["Model"], name: str) -> "Model":
+    """The newest version that serves."""
     from bascule.cli import CommandFailed
 
     serving = [model for model in models if model.state == "serving"]
@@ -140,7 +183,7 @@ def _declared_features(models: Sequence["Model"], name: str) -> Mapping[str, "Va
         raise CommandFailed(f"the server has {wanted}; ready are: {', '.join(names) or 'none'}")
     if not name and len(names) > 1:
         raise CommandFailed(f"the server has several models; choose one of {', '.join(names)} with --model")
-    return max(chosen, key=lambda model: model.version).features
+    return max(chosen, key=lambda model: model.version)
 
 
 def _check_columns(
@@ -161,12 +204,12 @@ def _check_columns(
         click.echo(f"not read, since the model has no such features: {', '.join(ignored)}", err=True)
 
 
-def _open_output(users: Path, out: Path) -> "OutputFile":
+def _output_format(users: Path, out: Path) -> "OutputFormat":
     from bascule.cli import CommandFailed
-    from bascule.cli.output_file import OUTPUT_FILES
+    from bascule.cli.output_file import OUTPUT_FORMATS
 
     if out.exists() and out.samefile(users):
         raise CommandFailed(f"{out} is the input itself; choose another file for --out")
-    if out.suffix.lower() not in OUTPUT_FILES:
-        raise click.UsageError(f"{out}: expected a file that ends in {', '.join(OUTPUT_FILES)}")
-    return OUTPUT_FILES[out.suffix.lower()](out)
+    if out.suffix.lower() not in OUTPUT_FORMATS:
+        raise click.UsageError(f"{out}: expected a file that ends in {', '.join(OUTPUT_FORMATS)}")
+    return OUTPUT_FORMATS[out.suffix.lower()]
