@@ -1,13 +1,36 @@
 """A query has one answer: by a unary call, in a batch, in a stream and from the scorer in this process."""
 
+import math
 import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plain_walk import Walk, assert_same, queries, ranks
 
-from bascule import Client, Query, Ranking
+from bascule import (
+    AnyOf,
+    BasculeError,
+    Cap,
+    Client,
+    FeatureValue,
+    Filter,
+    InRange,
+    NoneOf,
+    Query,
+    Ranking,
+    RankingOptions,
+)
+from bascule.answers import RANKING_PATHS, SHORTFALLS
 from bascule_server import query as answering
+from bascule_server.columns import moment_of
+from bascule_server.errors import QUERY_ERROR_REASONS
+from bascule_server.scorer import Scorer
 from bascule_server.servable import load_servable
 
 COUNT = 7
@@ -32,7 +55,7 @@ def _random_query(chance: random.Random) -> Query:
 
 
 @pytest.fixture(scope="module")
-def queries() -> list[Query]:
+def some_queries() -> list[Query]:
     chance = random.Random(7)
     return [_random_query(chance) for _ in range(200)]
 
@@ -44,7 +67,7 @@ def _assert_equal(one: object, other: Ranking) -> None:
 
 
 def test_unary_batch_stream_and_offline_give_equal_ids_and_scores(
-    server_address: str, artifact_folder: Path, queries: list[Query]
+    server_address: str, artifact_folder: Path, some_queries: list[Query]
 ) -> None:
     with Client(server_address) as client:
         alone = [
@@ -57,13 +80,13 @@ def test_unary_batch_stream_and_offline_give_equal_ids_and_scores(
                 candidates=query.candidate_item_ids,
                 count=COUNT,
             )
-            for query in queries
+            for query in some_queries
         ]
-        in_batch = client.recommend_many(queries, count=COUNT)
-        in_stream = list(client.stream(queries, queries_per_message=13, count=COUNT))
+        in_batch = client.recommend_many(some_queries, count=COUNT)
+        in_stream = list(client.stream(some_queries, queries_per_message=13, count=COUNT))
     scorer = load_servable(artifact_folder).scorer
     offline = scorer.answer(
-        [answering.Question(_offline(query), answering.Rank(item_count=COUNT)) for query in queries]
+        [answering.Question(_offline(query), answering.Rank(item_count=COUNT)) for query in some_queries]
     )
     assert len({ranking.path for ranking in alone}) >= 4
     for expected, *others in zip(alone, in_batch, in_stream, offline, strict=True):
@@ -71,9 +94,9 @@ def test_unary_batch_stream_and_offline_give_equal_ids_and_scores(
             _assert_equal(other, expected)
 
 
-def test_given_items_get_the_scores_that_the_ranking_gives_them(server_address: str, queries: list[Query]) -> None:
+def test_given_items_get_the_scores_that_the_ranking_gives_them(server_address: str, some_queries: list[Query]) -> None:
     with Client(server_address) as client:
-        for query in [query for query in queries if query.item_id is None][:40]:
+        for query in [query for query in some_queries if query.item_id is None][:40]:
             subject = {"user_id": query.user_id, "history": query.history, "features": query.features}
             ranking = client.recommend(**subject, count=50)  # type: ignore[arg-type]
             scores = client.score(ranking.item_ids, **subject)  # type: ignore[arg-type]
@@ -92,3 +115,121 @@ def _offline(query: Query) -> answering.Query:
         excluded_item_ids=query.excluded_item_ids,
         candidate_item_ids=query.candidate_item_ids or (),
     )
+
+
+# Every option, in every way to ask, against a walk over all items.
+
+ranked_questions = st.builds(answering.Question, queries, ranks)
+
+
+@pytest.fixture(scope="module")
+def walk(artifact_folder: Path) -> Walk:
+    return Walk(artifact_folder)
+
+
+@pytest.fixture(scope="module")
+def scorer(artifact_folder: Path) -> Scorer:
+    return load_servable(artifact_folder).scorer
+
+
+@pytest.fixture(scope="module")
+def client(server_address: str) -> Iterator[Client]:
+    with Client(server_address) as client:
+        yield client
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(question=ranked_questions, beside=queries)
+def test_with_any_options_all_ways_to_ask_give_what_a_walk_over_all_items_gives(
+    client: Client, scorer: Scorer, walk: Walk, question: answering.Question, beside: answering.Query
+) -> None:
+    assert isinstance(question.ask, answering.Rank)
+    # On the wire it is a float of 32 bits.
+    rank = replace(question.ask, diversity=float(np.float32(question.ask.diversity)))
+    question = answering.Question(question.query, rank)
+    expected = walk.answer(question)
+    (offline,) = scorer.answer([question])
+    assert_same(offline, expected)
+    asked, options = _sent(question.query), _options(rank)
+    try:
+        alone: Ranking | BasculeError = client.recommend(**_keywords(asked), **options)
+    except BasculeError as error:
+        alone = error
+    in_batch = client.recommend_many([_sent(beside), asked, asked], **options)[1]
+    in_stream, _ = client.stream([asked, _sent(beside)], queries_per_message=2, **options)
+    for answer in (alone, in_batch, in_stream):
+        _assert_says(answer, expected)
+
+
+def _assert_says(got: Ranking | BasculeError, expected: answering.Answer) -> None:
+    if isinstance(expected, answering.QueryError):
+        assert isinstance(got, BasculeError)
+        assert got.reason == QUERY_ERROR_REASONS[type(expected)].name
+        return
+    assert isinstance(got, Ranking)
+    assert isinstance(expected, answering.Ranking)
+    assert got.item_ids == expected.item_ids
+    assert got.scores.tobytes() == expected.scores.tobytes()
+    assert list(got.unknown_item_ids) == expected.unknown_item_ids
+    assert (got.path, got.shortfall) == (RANKING_PATHS[expected.path], SHORTFALLS.get(expected.shortfall))
+    assert (got.because or None) == (expected.because or None)
+    assert (got.is_ranked, got.catalogue_revision) == (False, 0)
+    assert _plain(got.attributes) == _plain(expected.attributes)
+
+
+def _plain(attributes: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    return [
+        {name: list(value) if isinstance(value, tuple) else value for name, value in each.items()}
+        for each in attributes or ()
+    ]
+
+
+def _sent(query: answering.Query) -> Query:
+    return Query(
+        user_id=query.user_id,
+        history=query.history,
+        features=cast(Mapping[str, FeatureValue], query.features),
+        item_id=query.item_id,
+        vector=query.vector,
+        excluded_item_ids=query.excluded_item_ids,
+        candidate_item_ids=query.candidate_item_ids or None,
+    )
+
+
+def _keywords(query: Query) -> dict[str, Any]:
+    return {
+        "user_id": query.user_id,
+        "history": query.history,
+        "features": query.features,
+        "item_id": query.item_id,
+        "vector": query.vector,
+        "excluded": query.excluded_item_ids,
+        "candidates": query.candidate_item_ids,
+    }
+
+
+def _options(rank: answering.Rank) -> RankingOptions:
+    return RankingOptions(
+        count=rank.item_count,
+        exclude_history=rank.exclude_history,
+        filters=[_filter(condition) for condition in rank.filters],
+        cap=None if rank.cap is None else Cap(rank.cap.attribute, rank.cap.max_count),
+        min_score=rank.min_score,
+        diversity=rank.diversity,
+        forbid_fallback=rank.forbid_fallback,
+        because_count=rank.because_count,
+        skip_ranking=rank.skip_ranking,
+        attributes=rank.attributes,
+    )
+
+
+def _filter(condition: answering.Filter) -> Filter:
+    match condition:
+        case answering.AnyOf(attribute, values):
+            return AnyOf(attribute, sorted(values))
+        case answering.NoneOf(attribute, values):
+            return NoneOf(attribute, sorted(values))
+        case answering.InRange(attribute, low, high):
+            is_moment = attribute == "released"
+            ends = (None if math.isinf(end) else moment_of(int(end)) if is_moment else end for end in (low, high))
+            return InRange(attribute, *ends)
