@@ -5,6 +5,7 @@ own: ml-100k (u.data, u.user, u.item, ua.base, ua.test), beauty (Beauty.txt of S
 (ratings.dat of the snapshot) and online-retail (online_retail.csv.gz, UCI data set 352).
 """
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -68,6 +69,16 @@ def _movietweetings(folder: Path, out: Path) -> None:
     rows = [line.split("::") for line in (folder / "ratings.dat").read_text().splitlines()]
     table = pl.DataFrame(rows, ["user_id", "item_id", "rating", "time"], orient="row")
     table.with_columns(pl.col("rating", "time").cast(pl.Int64)).write_parquet(out / "movietweetings.parquet")
+    # Such as "0000008::Edison Kinetoscopic Record of a Sneeze (1894)::Documentary|Short".
+    movies = [line.split("::") for line in (folder / "movies.dat").read_text(encoding="utf-8").splitlines()]
+    pl.DataFrame(
+        {
+            "item_id": [movie[0] for movie in movies],
+            "year": [int(year[1]) if (year := re.search(r"\((\d{4})", movie[1])) else None for movie in movies],
+            "genres": [[genre for genre in movie[2].split("|") if genre] for movie in movies],
+        },
+        schema_overrides={"genres": pl.List(pl.String)},
+    ).write_parquet(out / "movietweetings_items.parquet")
 
 
 def _online_retail(folder: Path, out: Path) -> None:

@@ -18,7 +18,6 @@ from bascule.v1.recommendation_service_pb2 import RankingPath, Shortfall
 from bascule_server import artifact
 from bascule_server.artifact import read_manifest
 from bascule_server.columns import microseconds_of
-from bascule_server.encoder import QueryEncoder, read_vocabularies
 from bascule_server.item_ids import ItemIds
 from bascule_server.query import (
     Answer,
@@ -51,8 +50,7 @@ class Walk:
 
     def __init__(self, folder: Path) -> None:
         manifest = read_manifest(folder)
-        encoder = QueryEncoder(manifest.query_features, read_vocabularies(folder, manifest.query_features))
-        self.stage = open_ranking_stage(folder, manifest, encoder.features)
+        self.stage = open_ranking_stage(folder, manifest)
         items, users = pl.read_parquet(folder / artifact.ITEMS), pl.read_parquet(folder / artifact.USERS)
         self.base_ids: list[str] = items["item_id"].to_list()
         self.base_rows = {item_id: row for row, item_id in enumerate(self.base_ids)}

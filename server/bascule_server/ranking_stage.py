@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bascule.v1.artifact_pb2 import Manifest
 from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
-from bascule_server.encoder import Encodable, FeaturesEncoder
+from bascule_server.encoder import Encodable
 from bascule_server.ranker_inputs import RankerInputs, VectorsOf, read_ranker_items
 from bascule_server.retrieval import Found, best
 from bascule_server.tower import LiteRtTower, QueryTower
@@ -40,8 +40,8 @@ class RankingStage:
         return best(found.rows, scores, len(scores))
 
 
-def open_ranking_stage(folder: Path, manifest: Manifest, features: FeaturesEncoder) -> RankingStage | None:
-    """That of an artifact, with the encoder of the query's features; None where it has no ranking tower.
+def open_ranking_stage(folder: Path, manifest: Manifest) -> RankingStage | None:
+    """That of an artifact; None where it has no ranking tower.
 
     Raises:
         ArtifactError: the ranking tower or what it reads of items is missing, or not what the manifest says.
@@ -51,7 +51,7 @@ def open_ranking_stage(folder: Path, manifest: Manifest, features: FeaturesEncod
     count = manifest.ranker.candidate_count
     if not 1 <= count <= MAX_CANDIDATES:
         raise ArtifactError(f"{folder}: got {count} candidates to rank; expected 1 to {MAX_CANDIDATES:,}")
-    inputs = RankerInputs(read_ranker_items(folder, manifest.item_count), features, count)
+    inputs = RankerInputs(read_ranker_items(folder, manifest.item_count), count)
     path = folder / artifact.RANKER
     try:
         return RankingStage(inputs, LiteRtTower(path), count)

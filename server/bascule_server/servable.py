@@ -57,7 +57,7 @@ def load_servable(folder: Path) -> ServableVersion:
     encoder = QueryEncoder(manifest.query_features, read_vocabularies(folder, manifest.query_features))
     subjects = Subjects(catalogue, read_known_users(folder, len(catalogue)), encoder.features)
     retrievers = open_retrievers(folder, manifest)
-    tower, ranking_stage = open_query_tower(folder), open_ranking_stage(folder, manifest, encoder.features)
+    tower, ranking_stage = open_query_tower(folder), open_ranking_stage(folder, manifest)
     servable = ServableVersion(manifest, Scorer(catalogue, subjects, encoder, tower, retrievers, ranking_stage))
     prove(servable, read_golden(folder), catalogue)
     return servable

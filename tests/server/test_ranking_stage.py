@@ -9,22 +9,31 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from google.protobuf import json_format
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bascule.v1.artifact_pb2 import Feature, Manifest, StandardisedFeature
+from bascule.v1.artifact_pb2 import Manifest
 from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
-from bascule_server.encoder import FeaturesEncoder
 from bascule_server.query import FeatureValue, Query, Question, Rank, Ranking
-from bascule_server.ranker_inputs import NUMBERS, RankerInputs, RankerItems, read_ranker_items, write_ranker_items
+from bascule_server.ranker_inputs import (
+    LARGEST_NUMBER,
+    NEWEST,
+    NUMBERS,
+    RankerInputs,
+    RankerItems,
+    read_ranker_items,
+    write_ranker_items,
+)
 from bascule_server.ranking_stage import RankingStage
 from bascule_server.retrieval import Found
 from bascule_server.servable import load_servable
 
 DIRECTIONS = np.array([[1, 0], [0, 1], [0.6, 0.8], [0, 1]], np.float32)
-ITEMS = RankerItems(np.array([[7], [5], [6], [9]], np.float32), {"kind": np.array([1, 2, 3, 4], np.int32)})
+ITEMS = RankerItems(
+    np.array([[7], [5], [6], [9]], np.float32),
+    {"kinds": np.array([[1, 2], [2, 0], [3, 0], [0, 0]], np.int32), "size": np.array([1, 2, 3, 6], np.float32)},
+)
+"""Of three kinds the first and the last have a quarter of the items each, and the second half of them."""
 
 
 class Someone(NamedTuple):
@@ -32,17 +41,21 @@ class Someone(NamedTuple):
     features: Mapping[str, FeatureValue]
 
 
-class LastNumber:
-    """The score of a candidate is the last of its numbers, that of the item."""
+class ItemNumber:
+    """The score of a candidate is the item's number."""
 
     def vectors(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        return np.asarray(inputs[NUMBERS][:, -1:], np.float32)
+        return np.asarray(inputs[NUMBERS][:, 4:5], np.float32)
 
 
-def made(found: Found, *history: int, candidate_count: int = 4) -> dict[str, NDArray[Any]]:
-    age = Feature(name="age", standardised=StandardisedFeature(mean=30, deviation=10))
-    inputs = RankerInputs(ITEMS, FeaturesEncoder([age], {}), candidate_count)
-    return inputs.of(found, Someone(np.array(history, np.int64), {"age": 40.0}), DIRECTIONS.__getitem__)
+def made(found: Found, *history: int, candidate_count: int = 4) -> NDArray[np.float32]:
+    inputs = RankerInputs(ITEMS, candidate_count)
+    return inputs.of(found, Someone(np.array(history, np.int64), {}), DIRECTIONS.__getitem__)[NUMBERS]
+
+
+def within(*values: float) -> list[float]:
+    """In deviations from the mean."""
+    return pytest.approx(((np.array(values) - np.mean(values)) / np.std(values)).tolist(), abs=1e-5)  # type: ignore[return-value]
 
 
 def found(rows: list[int], scores: list[float]) -> Found:
@@ -50,43 +63,72 @@ def found(rows: list[int], scores: list[float]) -> Found:
 
 
 def test_a_candidate_stands_so_many_deviations_below_the_best() -> None:
-    numbers = made(found([2, 0], [3, 1]))[NUMBERS]
+    numbers = made(found([2, 0], [3, 1]))
     assert numbers[:, 0].tolist() == [0, -2]
-    assert np.array_equal(made(found([2, 0], [30, 10]))[NUMBERS], numbers)
+    assert np.array_equal(made(found([2, 0], [30, 10])), numbers)
 
 
 def test_the_deviation_is_that_of_the_candidates_however_many_more_are_asked_for() -> None:
-    standing = made(found([2, 0, 1], [3, 1, -5]), candidate_count=2)[NUMBERS][:, 0]
-    assert standing.tolist() == [0, -2, -8]
+    assert made(found([2, 0, 1], [3, 1, -5]), candidate_count=2)[:, 0].tolist() == [0, -2, -8]
 
 
 def test_equal_scores_stand_equally() -> None:
-    assert made(found([1, 2], [5, 5]))[NUMBERS][:, 0].tolist() == [0, 0]
+    assert made(found([1, 2], [5, 5]))[:, 0].tolist() == [0, 0]
 
 
-def test_likeness_is_the_largest_and_the_mean_cosine_with_the_history() -> None:
-    numbers = made(found([2, 1], [1, 0]), 0, 3)[NUMBERS]
-    assert np.allclose(numbers[:, 1:3], [[0.8, 0.7], [1.0, 0.5]])
-    assert made(found([2, 1], [1, 0]))[NUMBERS][:, 1:3].tolist() == [[0, 0], [0, 0]]
+def test_likeness_is_the_largest_and_the_mean_cosine_with_the_history_and_that_with_the_last() -> None:
+    numbers = made(found([2, 1, 0], [2, 1, 0]), 0, 3)
+    assert numbers[:, 1].tolist() == within(0.8, 1, 1)
+    assert numbers[:, 2].tolist() == within(0.7, 0.5, 0.5)
+    assert numbers[:, 3].tolist() == within(0.8, 1, 0)
+    assert made(found([2, 1], [1, 0]))[:, 1:4].tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_only_the_newest_items_of_a_history_are_compared() -> None:
-    assert made(found([0], [1]), 0, *[1] * 10)[NUMBERS][0, 1] == 0
+    with_an_old_one = made(found([0, 2], [1, 0]), 0, *[1] * NEWEST)
+    assert np.array_equal(with_an_old_one, made(found([0, 2], [1, 0]), *[1] * NEWEST))
 
 
-def test_features_of_items_and_of_the_query_stand_beside_each_candidate() -> None:
-    inputs = made(found([3, 0], [1, 0]))
-    assert inputs[NUMBERS][:, 3].tolist() == [9, 7]
-    assert inputs["item_kind"].tolist() == [4, 1]
-    assert inputs["query_age"].tolist() == [1, 1]
+def test_numbers_of_items_are_relative_to_the_list() -> None:
+    assert made(found([3, 0, 2], [2, 1, 0]))[:, 4].tolist() == within(9, 7, 6)
+
+
+def test_codes_tell_how_much_more_often_the_history_has_them() -> None:
+    # The history is of the second kind alone, which half of the items have.
+    assert made(found([0, 1, 2, 3], [3, 2, 1, 0]), 1)[:, 5].tolist() == within((0.5 - 0.25) / 2, 0.5, -0.25, 0)
+    assert made(found([0, 1], [1, 0]))[:, 5].tolist() == [0, 0]
+
+
+def test_a_number_tells_how_near_it_is_to_those_of_the_history() -> None:
+    numbers = made(found([0, 1, 3], [2, 1, 0]), 1, 2)
+    assert numbers[:, 6].tolist() == within(1, 2, 6)
+    assert numbers[:, 7].tolist() == within(-1.5, -0.5, -3.5)
+
+
+def test_what_is_equal_in_all_candidates_says_nothing_and_what_is_far_off_is_bounded() -> None:
+    assert made(found([1], [1]), 0)[0].tolist() == [0] * ITEMS.number_count
+    many = RankerItems(np.append(np.zeros(200, np.float32), np.float32(1))[:, None], {})
+    rows = np.arange(201)
+    numbers = RankerInputs(many, 201).of(
+        Found(rows, -rows.astype(np.float32)), Someone(np.empty(0, np.int64), {}), lambda rows: DIRECTIONS[rows % 4]
+    )[NUMBERS]
+    assert numbers[:, 4].max() == LARGEST_NUMBER
+
+
+def test_an_item_that_came_later_is_taken_as_the_least_popular() -> None:
+    directions = np.vstack([DIRECTIONS, [[1, 0]]]).astype(np.float32)
+    numbers = RankerInputs(ITEMS, 4).of(found([4, 0], [1, 0]), Someone(np.array([0]), {}), directions.__getitem__)[
+        NUMBERS
+    ]
+    assert numbers[:, 4].tolist() == within(5, 7)
 
 
 def test_the_stage_orders_by_its_tower_and_at_equal_scores_by_row() -> None:
-    inputs = RankerInputs(ITEMS, FeaturesEncoder([], {}), 4)
-    stage = RankingStage(inputs, LastNumber(), 4)
+    stage = RankingStage(RankerInputs(ITEMS, 4), ItemNumber(), 4)
     nobody = Someone(np.empty(0, np.int64), {})
     ranked = stage.ranked(found([1, 2, 3], [3, 2, 1]), nobody, DIRECTIONS.__getitem__)
-    assert (ranked.rows.tolist(), ranked.scores.tolist()) == ([3, 2, 1], [9, 6, 5])
+    assert ranked.rows.tolist() == [3, 2, 1]
+    assert ranked.scores.tolist() == within(9, 6, 5)
     assert not len(stage.ranked(found([], []), nobody, DIRECTIONS.__getitem__).rows)
 
 
@@ -94,7 +136,9 @@ def test_what_is_read_of_items_comes_back_as_it_was_written(tmp_path: Path) -> N
     write_ranker_items(tmp_path / artifact.RANKER_ITEMS, ITEMS)
     read = read_ranker_items(tmp_path, 4)
     assert np.array_equal(read.numbers, ITEMS.numbers)
-    assert {name: tensor.tolist() for name, tensor in read.features.items()} == {"kind": [1, 2, 3, 4]}
+    for name, tensor in ITEMS.features.items():
+        assert np.array_equal(read.features[name], tensor)
+        assert read.features[name].dtype == tensor.dtype
     with pytest.raises(ArtifactError, match="expected 5 items"):
         read_ranker_items(tmp_path, 5)
 
@@ -160,25 +204,3 @@ def test_a_model_without_a_ranking_tower_answers_the_same_either_way(artifact_fo
     answers = scorer.answer([Question(Query("u0"), Rank(skip_ranking=skip)) for skip in (False, True)])
     assert all(isinstance(answer, Ranking) and not answer.is_ranked for answer in answers)
     assert answers[0].item_ids == answers[1].item_ids  # type: ignore[union-attr]
-
-
-@settings(max_examples=50, derandomize=True, deadline=None)
-@given(users=st.lists(st.integers(0, 149), min_size=1, max_size=12), count=st.integers(1, 130))
-def test_a_ranked_answer_is_the_same_alone_and_in_any_batch(ranked_folder: Path, users: list[int], count: int) -> None:
-    scorer = load_ranked(ranked_folder)
-    questions = [Question(Query(f"u{user}"), Rank(count)) for user in users]
-    for question, together in zip(questions, scorer.answer(questions), strict=True):
-        (alone,) = scorer.answer([question])
-        assert isinstance(alone, Ranking)
-        assert isinstance(together, Ranking)
-        assert alone.is_ranked
-        assert (alone.item_ids, alone.scores.tobytes()) == (together.item_ids, together.scores.tobytes())
-
-
-_LOADED: dict[Path, Any] = {}
-
-
-def load_ranked(folder: Path) -> Any:
-    if folder not in _LOADED:
-        _LOADED[folder] = load_servable(folder).scorer
-    return _LOADED[folder]

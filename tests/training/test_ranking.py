@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bascule_server import artifact
 from bascule_server.artifact import read_manifest
-from bascule_server.ranker_inputs import NUMBERS
+from bascule_server.ranker_inputs import NUMBERS, read_ranker_items
 from bascule_server.servable import load_servable
 from bascule_server.tower import LiteRtTower
 from bascule_training.config import ConfigError, load_config
@@ -17,10 +17,12 @@ from bascule_training.evaluate import evaluate, log_of_config
 from bascule_training.export import convert_to_litert, export_saved_model
 from bascule_training.histories import Histories
 from bascule_training.metrics import OUTSIDE
+from bascule_training.prepared import prepare
 from bascule_training.ranking.candidates import RankingCase, ranks_of
-from bascule_training.ranking.fit import best_epochs, fitted_tower
+from bascule_training.ranking.fit import fitted_towers
 from bascule_training.ranking.item_numbers import item_numbers
-from bascule_training.ranking.tower import RankingTower, ranker_features
+from bascule_training.ranking.tower import RankingTower, mean_tower
+from bascule_training.trainer import Trainer
 
 DAY = 86_400
 
@@ -29,9 +31,11 @@ def test_an_item_is_described_by_how_often_it_was_had_of_late_and_for_how_long()
     histories = Histories(np.array([0, 0, 1], np.int32), np.array([0, 3]), np.array([0, 10, 10]) * DAY)
     numbers = item_numbers(histories, 3)
     assert np.allclose(np.expm1(numbers[:, 0]), [2, 1, 0])
-    # Half-life 10 days: the item 0 has 1/2 + 1, the item 1 has 1; the mean of the three is 2.5 / 3.
-    assert np.allclose(np.exp(numbers[:, 3]) - 1e-3, [1.8, 1.2, 0], atol=1e-6)
-    assert np.allclose(np.expm1(numbers[:, 5]), [10, 0, 0])
+    # Half-life 7 days, 10 days ago: 2^(-10/7).
+    assert np.allclose(np.exp(numbers[:, 2]) - 1e-3, [1 + 2 ** (-10 / 7), 1, 0], atol=1e-6)
+    # Of late by a half-life of 1 day, over that of 7.
+    assert np.allclose(numbers[:, 4], [np.log(1.001 + 2**-10) - np.log(1.001 + 2 ** (-10 / 7)), 0, 0], atol=1e-6)
+    assert np.allclose(np.expm1(numbers[:, 6]), [10, 0, 0])
 
 
 def test_without_times_an_item_is_described_by_its_popularity_alone() -> None:
@@ -51,7 +55,7 @@ def test_what_was_not_retrieved_stands_nowhere_and_ties_count_against_the_model(
 
 def test_a_ranking_tower_begins_as_retrieval() -> None:
     numbers = np.array([[0, 5], [-1, 9], [-2, 1]], np.float32)
-    scores = RankingTower([], numbers, seed=1).scores({NUMBERS: tf.constant(numbers)})
+    scores = RankingTower(2, seed=1).scores({NUMBERS: tf.constant(numbers)})
     assert scores.numpy()[:, 0].tolist() == [0, -1, -2]
 
 
@@ -63,49 +67,49 @@ def cases_where_the_second_number_tells(count: int = 80) -> list[RankingCase]:
 
 
 def test_a_ranking_tower_learns_what_retrieval_does_not_know() -> None:
-    cases = cases_where_the_second_number_tells()
-    epochs = best_epochs(cases, [], seed=1)
-    assert epochs > 0
-    scores = fitted_tower(cases, [], epochs, seed=1).scores
-    best = [int(scores({NUMBERS: tf.constant(each.inputs[NUMBERS])}).numpy()[:, 0].argmax()) for each in cases]
+    cases = cases_where_the_second_number_tells(2_000)
+    tower = mean_tower(fitted_towers(cases, 2, seed=1))
+    best = [int(tower.vectors(each.inputs)[:, 0].argmax()) for each in cases]
     assert np.mean([each.is_relevant[place] for each, place in zip(cases, best, strict=True)]) > 0.95
 
 
 def test_where_there_is_nothing_to_learn_retrieval_stays_as_it_is() -> None:
     first_is_right = [case([0, -1, -2], [1, 1, 1], relevant=0) for _ in range(12)]
-    assert best_epochs(first_is_right, [], seed=1) == 0
-    assert best_epochs([], [], seed=1) == 0
+    for cases in (first_is_right, []):
+        scores = mean_tower(fitted_towers(cases, 2, seed=1)).vectors(first_is_right[0].inputs)
+        assert scores[:, 0].tolist() == [0, -1, -2]
 
 
 def test_equal_seeds_give_equal_towers() -> None:
     cases = cases_where_the_second_number_tells()
-    one, same, other = (fitted_tower(cases, [], 2, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (mean_tower(fitted_towers(cases, 2, seed=seed)) for seed in (1, 1, 2))
     weights = [np.concatenate([each.numpy().ravel() for each in tower.variables]) for tower in (one, same, other)]
     assert np.array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])
 
 
-def test_the_exported_tower_computes_the_same_row_by_row(ranked_folder: Path, tmp_path: Path) -> None:
-    manifest = read_manifest(ranked_folder)
-    features = ranker_features(manifest.query_features, manifest.item_features)
-    assert [each.name for each in features] == ["query_country", "query_age", "item_genres", "item_year"]
-    random = np.random.default_rng(3)
-    numbers = random.normal(size=(40, 9)).astype(np.float32)
-    inputs = {
-        NUMBERS: numbers,
-        "query_country": random.integers(0, 3, 40).astype(np.int32),
-        "query_age": random.normal(size=40).astype(np.float32),
-        "item_genres": random.integers(0, 4, (40, 8)).astype(np.int32),
-        "item_year": random.integers(0, 9, 40).astype(np.int32),
-    }
-    tower = RankingTower(features, numbers, seed=1).tower()
-    export_saved_model(tmp_path / "saved", tower, features, 9)
+def test_the_exported_tower_computes_the_same_row_by_row(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(3).normal(size=(40, 9)).astype(np.float32)
+    cases = [case(*numbers.T.tolist(), relevant=each) for each in range(9)]
+    tower = mean_tower(fitted_towers(cases, 9, seed=1))
+    export_saved_model(tmp_path / "saved", tower, [], 9)
     convert_to_litert(tmp_path / "saved", tmp_path / "ranker.tflite")
     exported = LiteRtTower(tmp_path / "ranker.tflite")
-    scores = exported.vectors(inputs)
-    assert np.allclose(scores, tower.vectors(inputs), atol=1e-5)
+    scores = exported.vectors({NUMBERS: numbers})
+    assert np.allclose(scores, tower.vectors({NUMBERS: numbers}), atol=1e-5)
     for row in range(40):
-        assert exported.vectors({name: tensor[row : row + 1] for name, tensor in inputs.items()}) == scores[row]
+        assert exported.vectors({NUMBERS: numbers[row : row + 1]}) == scores[row]
+
+
+def test_a_ranker_reads_the_features_of_items_that_it_is_told_or_those_of_the_item_tower(
+    ranked_folder: Path, tiny_config: Path
+) -> None:
+    assert set(read_ranker_items(ranked_folder, 120).features) == {"genres", "year"}
+    config = load_config(tiny_config, ['ranker.features=[{ name = "price", kind = "standardised" }]'])
+    fitted = Trainer(config, prepare(config), tiny_config.parent / "none", resume=False, observe=lambda _: None)
+    assert config.ranker is not None
+    (price,) = fitted._ranker_tensors(config.ranker.features).values()
+    assert (str(price.dtype), len(price)) == ("float32", 120)
 
 
 def test_a_ranker_is_none_unless_the_configuration_has_one(tiny_config: Path, artifact_folder: Path) -> None:

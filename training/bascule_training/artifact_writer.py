@@ -20,7 +20,7 @@ from bascule_server.encoder import QueryEncoder, history_length
 from bascule_server.encoding import encode_feature_value
 from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.golden import GoldenQueries, write_golden
-from bascule_server.ranker_inputs import QUERY_NUMBERS, write_ranker_items
+from bascule_server.ranker_inputs import write_ranker_items
 from bascule_server.ranking_stage import RankingStage
 from bascule_server.retrieval import UNRESTRICTED, Found, Retriever
 from bascule_server.retrievers import exact_retrievers
@@ -129,7 +129,7 @@ def _ranked(
     retriever: Retriever,
 ) -> list[Found]:
     """The best items for each subject by the ranking tower as it is in training."""
-    stage = RankingStage(ranker.inputs(contents.encoder), ranker.tower, ranker.candidate_count)
+    stage = RankingStage(ranker.inputs(), ranker.tower, ranker.candidate_count)
     similar = exact_retrievers(contents.model.item_vectors()).similar
     counts, restrictions = [max(GOLDEN_ITEMS, ranker.candidate_count)] * len(subjects), [UNRESTRICTED] * len(subjects)
     found = retriever.search(query_vectors, counts, restrictions)
@@ -170,9 +170,8 @@ def _write_towers(folder: Path, contents: Contents) -> None:
 
 def _write_ranker(folder: Path, ranker: FittedRanker) -> None:
     write_ranker_items(folder / artifact.RANKER_ITEMS, ranker.items)
-    number_count = QUERY_NUMBERS + ranker.items.numbers.shape[1]
     with tempfile.TemporaryDirectory() as saved:
-        export_saved_model(Path(saved), ranker.tower, ranker.features, number_count)
+        export_saved_model(Path(saved), ranker.tower, [], ranker.items.number_count)
         convert_to_litert(Path(saved), folder / artifact.RANKER)
 
 

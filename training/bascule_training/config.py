@@ -259,8 +259,10 @@ class IndexConfig(Section):
 class RankerConfig(Section):
     """A ranking tower, which orders anew the best items by retrieval."""
 
-    candidate_count: int = Field(default=200, ge=10, le=1_000)
+    candidate_count: int = Field(default=100, ge=10, le=1_000)
     """How many of the best items by retrieval are ranked."""
+    features: Features = ()
+    """Columns of the items that it reads. None: those that the item tower reads."""
 
 
 class TrainingConfig(Section):

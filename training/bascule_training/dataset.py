@@ -67,7 +67,10 @@ class Dataset:
 
 
 def read_dataset(
-    config: DataConfig, query_features: Sequence[FeatureConfig], item_features: Sequence[FeatureConfig]
+    config: DataConfig,
+    query_features: Sequence[FeatureConfig],
+    item_features: Sequence[FeatureConfig],
+    ranker_features: Sequence[FeatureConfig] = (),
 ) -> Dataset:
     """Reads and splits the data of a configuration.
 
@@ -93,7 +96,8 @@ def read_dataset(
         splits = without_rare_items(splits, config.min_item_interactions)
     item_ids = _distinct("item_id", splits.train, splits.validation)
     user_ids = _distinct("user_id", splits.train, splits.validation, splits.test)
-    items = _with_lists(_table(config.items, "item_id", item_ids, keep_others=bool(item_features)), item_features)
+    items = _table(config.items, "item_id", item_ids, keep_others=bool(item_features))
+    items = _with_lists(items, [*item_features, *ranker_features])
     users = _with_lists(_table(config.users, "user_id", user_ids, keep_others=False), query_features)
     rows = {item_id: row for row, item_id in enumerate(items["item_id"].to_list())}
     return Dataset(splits, items, users, rows, dropped)

@@ -35,7 +35,8 @@ def prepare(config: TrainingConfig) -> Prepared:
     Raises:
         DataError: the data is not what it should be.
     """
-    dataset = read_dataset(config.data, config.query.features, config.item.features)
+    of_ranker = config.ranker.features if config.ranker else ()
+    dataset = read_dataset(config.data, config.query.features, config.item.features, of_ranker)
     query = declare(config.query.features, dataset.users, "query")
     if config.reads_history:
         is_distinct = config.tower.kind != "history_transformer"
