@@ -45,6 +45,10 @@ class Reason(Enum):
         "As many items have come since the version was made as may; publish a new version.",
     )
     LOG_FAILED = (StatusCode.UNAVAILABLE, "The log of the catalogue cannot be written; the server's log says why.", 1.0)
+    LOG_FULL = (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "The log of the catalogue is as large as it may be; publish a new version and begin a new log.",
+    )
     LOG_DAMAGED = (StatusCode.DATA_LOSS, "The log of the catalogue is damaged before its end.")
     OVERLOADED = (StatusCode.UNAVAILABLE, "The server has as many rows to answer as it takes; try again later.", 0.1)
     NOT_READY = (StatusCode.UNAVAILABLE, "The model is being loaded; try again later.", 0.5)

@@ -35,7 +35,7 @@ from bascule import (
 )
 from bascule.v1.artifact_pb2 import Manifest
 from bascule_server import artifact
-from bascule_server.living import service
+from bascule_server.living import log, service
 from bascule_server.living.log import NAME, CatalogueLog, Record, encoded
 from bascule_server.models import Models, newest_versions
 
@@ -176,8 +176,7 @@ def test_a_server_that_is_killed_while_it_is_written_to_loses_nothing_that_it_ac
             os.kill(pid, signal.SIGKILL)
         stopped.set()
         writing.join()
-    log = CatalogueLog(own_models / "tiny" / NAME)
-    assert len(log.read()) >= len(acknowledged)
+    assert len(CatalogueLog(own_models / "tiny" / NAME).read()) >= len(acknowledged)
     again = living()
     with Client(f"127.0.0.1:{again.port()}") as client:
         for start in range(0, len(acknowledged), 1_000):
@@ -245,6 +244,20 @@ async def test_more_items_than_may_come_are_refused(
         await asyncio.to_thread(catalogue.upsert, {"c": {}, "d": {}})
     assert caught.value.reason == "CATALOGUE_FULL"
     assert await asyncio.to_thread(catalogue.upsert, {"c": {}}) == 2
+
+
+async def test_a_full_log_and_a_change_that_is_too_large_are_refused(
+    catalogue: CatalogueClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "MAX_LOG_BYTES", 10)
+        with pytest.raises(LimitExceededError) as full:
+            await asyncio.to_thread(catalogue.retire, ["i1"])
+        assert full.value.reason == "LOG_FULL"
+        patch.setattr(service, "MAX_PAYLOAD_BYTES", 10)
+        with pytest.raises(InvalidRequestError, match=r"item_ids: got \d+ bytes; expected at most 10"):
+            await asyncio.to_thread(catalogue.retire, ["i1"])
+    assert (await asyncio.to_thread(catalogue.state)).log_revision == 0
 
 
 async def test_a_log_that_cannot_be_written_fails_the_call_and_is_written_when_it_can_be(

@@ -1,20 +1,27 @@
 """A log loses nothing that was acknowledged, gives nothing that is not whole, and tells a torn end from damage."""
 
+import errno
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bascule_server.living import log as catalogue_log
 from bascule_server.living.log import (
     MAX_PAYLOAD_BYTES,
     CatalogueLog,
     LogDamagedError,
     LogFailedError,
+    LogFullError,
     Record,
     encoded,
     parse,
@@ -76,6 +83,18 @@ def test_whatever_bytes_there_are_they_are_read_without_a_fault(data: bytes) -> 
     assert written([each.payload for each in records]) == data[:valid_bytes]
 
 
+def test_more_than_one_record_can_be_torn_into_is_damage() -> None:
+    rubbish = b"\xff" * (MAX_PAYLOAD_BYTES + 17)
+    assert parse(rubbish, 1) == ([], 0, True)
+    assert parse(rubbish[1:], 1) == ([], 0, False)
+
+
+def test_content_that_looks_like_very_many_records_is_left_for_a_person_to_look_at() -> None:
+    headers = struct.pack("<IQI", 3_000_000, 2, 0) * 100
+    torn = encoded(Record(1, headers + bytes(4_000_000)))[:-1]
+    assert parse(torn, 1) == ([], 0, True)
+
+
 def test_what_is_appended_is_read_by_others_as_it_grows(log: CatalogueLog) -> None:
     reader = CatalogueLog(log.path)
     assert reader.read() == []
@@ -112,6 +131,43 @@ def test_a_reader_takes_a_record_only_when_it_is_whole(log: CatalogueLog) -> Non
         assert len(read) == (size >= len(written([b"first"]))) + (size == len(data))
 
 
+def test_a_torn_end_is_looked_at_again_when_the_file_has_changed_and_only_then(log: CatalogueLog) -> None:
+    torn, whole = written([b"abc"])[:-1], written([b"ab"])
+    log.path.write_bytes(torn)
+    assert log.read() == []
+    seen = log.path.stat().st_mtime_ns
+    log.path.write_bytes(whole)
+    os.utime(log.path, ns=(seen, seen))
+    assert log.read() == []
+    os.utime(log.path, ns=(seen, seen + 1))
+    assert log.read() == [Record(1, b"ab")]
+
+
+def test_while_a_record_is_written_nobody_reads(log: CatalogueLog) -> None:
+    log.append(b"first")
+    first = log.path.read_bytes()
+    reader = CatalogueLog(log.path)
+    with ThreadPoolExecutor() as threads, log.path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        log.path.write_bytes(b"rubbish" * 10 + written([b"second"], 2))
+        reading = threads.submit(reader.read)
+        deadline = time.monotonic() + 30
+        while open_files(log.path) < 2 and not reading.done():
+            assert time.monotonic() < deadline
+        log.path.write_bytes(first)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert reading.result() == [Record(1, b"first")]
+
+
+def open_files(path: Path) -> int:
+    """How often this process has the file open."""
+    count = 0
+    for each in Path("/proc/self/fd").iterdir():
+        # What lists them is gone by then.
+        count += each.exists() and each.resolve() == path.resolve()
+    return count
+
+
 def test_behind_damage_nothing_is_read_or_written(log: CatalogueLog) -> None:
     data = bytearray(written([b"first", b"second", b"third"]))
     data[len(written([b"first"])) + 16] ^= 1
@@ -138,6 +194,32 @@ def test_a_log_that_became_shorter_is_damaged(log: CatalogueLog) -> None:
 def test_a_log_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(LogFailedError):
         CatalogueLog(tmp_path / "missing" / "catalogue.log").append(b"x")
+
+
+def test_what_the_disk_refuses_is_taken_back_before_anybody_reads_it(
+    log: CatalogueLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append(b"first")
+    before = log.path.read_bytes()
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(LogFailedError, match="Input/output error"):
+            log.append(b"refused")
+    assert log.path.read_bytes() == before
+    assert log.append(b"second") == 2
+    assert CatalogueLog(log.path).read() == [Record(1, b"first"), Record(2, b"second")]
+
+
+def test_a_log_that_is_full_stays_as_it_is(log: CatalogueLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue_log, "MAX_LOG_BYTES", 2 * 17)
+    assert [log.append(each) for each in (b"a", b"b")] == [1, 2]
+    with pytest.raises(LogFullError, match="got 34 bytes; expected at most 34"):
+        log.append(b"c")
+    assert log.path.read_bytes() == written([b"a", b"b"])
 
 
 @pytest.mark.parametrize("payload", [b"", bytes(MAX_PAYLOAD_BYTES + 1)])

@@ -120,7 +120,7 @@ class UpsertItemsRequest(_message.Message):
     """The name of the model. Empty: the only one that is served."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogueItem]:
-        """The items. From 1 to 1,000."""
+        """The items. From 1 to 1,000, of 16 MiB together."""
 
     def __init__(
         self,

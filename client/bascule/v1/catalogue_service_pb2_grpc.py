@@ -81,7 +81,9 @@ class CatalogueServiceServicer(object):
         * `FAILED_PRECONDITION`, reason `NO_ITEM_TOWER`: there are new items, and the model cannot place these.
         * `RESOURCE_EXHAUSTED`, reason `CATALOGUE_FULL`: with these items, more than 100,000 would have come since the
         version was made: publish a new one.
-        * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed, or it will be the next time.
+        * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed.
+        * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log would be larger than 256 MiB. Publish a new version, and begin a new
+        log.
         * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, and is not read any further.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -90,7 +92,7 @@ class CatalogueServiceServicer(object):
 
     def RetireItems(self, request, context):
         """Takes items out of the catalogue: they are found no more. In a user's history they still tell of the user's taste.
-        Reasons `LOG_FAILED` and `LOG_DAMAGED` as for `UpsertItems`.
+        Reasons `LOG_FAILED`, `LOG_FULL` and `LOG_DAMAGED` as for `UpsertItems`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

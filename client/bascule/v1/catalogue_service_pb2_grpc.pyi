@@ -50,12 +50,14 @@ class CatalogueServiceStub:
     * `FAILED_PRECONDITION`, reason `NO_ITEM_TOWER`: there are new items, and the model cannot place these.
     * `RESOURCE_EXHAUSTED`, reason `CATALOGUE_FULL`: with these items, more than 100,000 would have come since the
       version was made: publish a new one.
-    * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed, or it will be the next time.
+    * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed.
+    * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log would be larger than 256 MiB. Publish a new version, and begin a new
+      log.
     * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, and is not read any further.
     """
     RetireItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.RetireItemsRequest, _catalogue_service_pb2.RetireItemsResponse]
     """Takes items out of the catalogue: they are found no more. In a user's history they still tell of the user's taste.
-    Reasons `LOG_FAILED` and `LOG_DAMAGED` as for `UpsertItems`.
+    Reasons `LOG_FAILED`, `LOG_FULL` and `LOG_DAMAGED` as for `UpsertItems`.
     """
     GetCatalogue: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueRequest, _catalogue_service_pb2.GetCatalogueResponse]
     """Tells how the catalogue stands at the worker that answers."""
@@ -82,12 +84,14 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     * `FAILED_PRECONDITION`, reason `NO_ITEM_TOWER`: there are new items, and the model cannot place these.
     * `RESOURCE_EXHAUSTED`, reason `CATALOGUE_FULL`: with these items, more than 100,000 would have come since the
       version was made: publish a new one.
-    * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed, or it will be the next time.
+    * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed.
+    * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log would be larger than 256 MiB. Publish a new version, and begin a new
+      log.
     * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, and is not read any further.
     """
     RetireItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.RetireItemsRequest, _catalogue_service_pb2.RetireItemsResponse]  # type: ignore[assignment]
     """Takes items out of the catalogue: they are found no more. In a user's history they still tell of the user's taste.
-    Reasons `LOG_FAILED` and `LOG_DAMAGED` as for `UpsertItems`.
+    Reasons `LOG_FAILED`, `LOG_FULL` and `LOG_DAMAGED` as for `UpsertItems`.
     """
     GetCatalogue: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueRequest, _catalogue_service_pb2.GetCatalogueResponse]  # type: ignore[assignment]
     """Tells how the catalogue stands at the worker that answers."""
@@ -117,7 +121,9 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         * `FAILED_PRECONDITION`, reason `NO_ITEM_TOWER`: there are new items, and the model cannot place these.
         * `RESOURCE_EXHAUSTED`, reason `CATALOGUE_FULL`: with these items, more than 100,000 would have come since the
           version was made: publish a new one.
-        * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed, or it will be the next time.
+        * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed.
+        * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log would be larger than 256 MiB. Publish a new version, and begin a new
+          log.
         * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, and is not read any further.
         """
 
@@ -128,7 +134,7 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_service_pb2.RetireItemsResponse, _abc.Awaitable[_catalogue_service_pb2.RetireItemsResponse]]:
         """Takes items out of the catalogue: they are found no more. In a user's history they still tell of the user's taste.
-        Reasons `LOG_FAILED` and `LOG_DAMAGED` as for `UpsertItems`.
+        Reasons `LOG_FAILED`, `LOG_FULL` and `LOG_DAMAGED` as for `UpsertItems`.
         """
 
     @_abc_1.abstractmethod

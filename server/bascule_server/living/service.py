@@ -14,7 +14,7 @@ from bascule_server.errors import Reason, ServiceError, invalid_field
 from bascule_server.item_ids import UNKNOWN
 from bascule_server.living.follower import Follower
 from bascule_server.living.items import checked_ids, checked_item_id, decode_values
-from bascule_server.living.log import CatalogueLog, LogDamagedError, LogFailedError
+from bascule_server.living.log import MAX_PAYLOAD_BYTES, CatalogueLog, LogDamagedError, LogFailedError, LogFullError
 from bascule_server.models import Models
 from bascule_server.scorer import MAX_UNKNOWN_IDS
 
@@ -51,7 +51,8 @@ class CatalogueService(CatalogueServiceServicer):
             raise ServiceError(Reason.NO_ITEM_TOWER)
         if follower.version.state.upserted_count + len(item_ids) > MAX_UPSERTED:
             raise ServiceError(Reason.CATALOGUE_FULL)
-        return pb.UpsertItemsResponse(revision=await self._append(follower, pb.CatalogueChange(upserted=request.items)))
+        change = pb.CatalogueChange(upserted=request.items)
+        return pb.UpsertItemsResponse(revision=await self._append(follower, change, "items"))
 
     async def RetireItems(self, request: pb.RetireItemsRequest, _context: object) -> pb.RetireItemsResponse:
         """Items go."""
@@ -60,7 +61,7 @@ class CatalogueService(CatalogueServiceServicer):
         item_ids = checked_ids(request.item_ids, "item_ids")
         rows = follower.version.state.scorer.catalogue.item_ids.rows(item_ids).tolist()
         unknown = dict.fromkeys(item_id for item_id, row in zip(item_ids, rows, strict=True) if row == UNKNOWN)
-        revision = await self._append(follower, pb.CatalogueChange(retired_item_ids=item_ids))
+        revision = await self._append(follower, pb.CatalogueChange(retired_item_ids=item_ids), "item_ids")
         return pb.RetireItemsResponse(revision=revision, unknown_item_ids=list(unknown)[:MAX_UNKNOWN_IDS])
 
     async def GetCatalogue(self, request: pb.GetCatalogueRequest, _context: object) -> pb.GetCatalogueResponse:
@@ -89,16 +90,21 @@ class CatalogueService(CatalogueServiceServicer):
             self._logs[name] = CatalogueLog(follower.log_path)
         return follower
 
-    async def _append(self, follower: Follower, change: pb.CatalogueChange) -> int:
-        """The revision of a change, once it is on the disk."""
+    async def _append(self, follower: Follower, change: pb.CatalogueChange, path: str) -> int:
+        """The revision of a change, which the field of this path asks for, once it is on the disk."""
         change.time.GetCurrentTime()
+        payload = change.SerializeToString()
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise invalid_field(path, f"got {len(payload):,} bytes; expected at most {MAX_PAYLOAD_BYTES:,}")
         log = self._logs[follower.model]
         try:
             async with self._writing:
-                revision = await asyncio.to_thread(log.append, change.SerializeToString())
+                revision = await asyncio.to_thread(log.append, payload)
         except LogFailedError as error:
             _log.error("catalogue log not written", log=str(error))
             raise ServiceError(Reason.LOG_FAILED) from None
+        except LogFullError:
+            raise ServiceError(Reason.LOG_FULL) from None
         except LogDamagedError:
             raise ServiceError(Reason.LOG_DAMAGED) from None
         follower.look()
