@@ -16,7 +16,14 @@ def test_generate_writes_three_tables_and_says_so(tmp_path: Path) -> None:
     assert done.output == f"{tmp_path}: 200 interactions of 20 users with 30 items\n"
     assert pl.read_parquet(tmp_path / "interactions.parquet").columns == ["user_id", "item_id", "time"]
     assert pl.read_parquet(tmp_path / "users.parquet").columns == ["user_id", "age", "country"]
-    assert pl.read_parquet(tmp_path / "items.parquet").columns == ["item_id", "title", "genres", "year", "price"]
+    assert pl.read_parquet(tmp_path / "items.parquet").columns == [
+        "item_id",
+        "title",
+        "genres",
+        "year",
+        "price",
+        "released",
+    ]
 
 
 def test_equal_seeds_write_equal_files(tmp_path: Path) -> None:
