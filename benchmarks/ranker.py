@@ -2,8 +2,9 @@
 
     python benchmarks/ranker.py --data FOLDER [--seeds 3]
 
-Trains training/protocols/movietweetings.toml with a ranking tower that reads genres and the year too, as `bascule train`
-does; all is chosen on the validation part. Some minutes a seed on two cores. benchmarks/out/ranker.json holds a list of {figure, value, unit}.
+Trains training/protocols/movietweetings.toml with a ranking tower that reads genres and the year too, as
+`bascule train` does; all is chosen on the validation part. Some minutes a seed on two cores. benchmarks/out/ranker.json
+holds a list of {figure, value, unit}.
 """
 
 import argparse
