@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -87,6 +88,14 @@ def ranked_folder(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -
     config = load_config(tiny_config, ["ranker.candidate_count=30", "fit.epochs=1"])
     train(config, models, resume=False, observe=lambda _: None, with_baselines=False)
     return models / "tiny" / "1"
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
 
 
 class Served(NamedTuple):

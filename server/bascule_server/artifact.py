@@ -9,6 +9,8 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from zipfile import BadZipFile
+from zlib import error as ZlibError  # noqa: N812 - it is a class
 
 from google.protobuf import json_format
 
@@ -36,6 +38,9 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_FILES = 1_000
 MAX_DIMENSION = 4_096
 MAX_ITEMS = 100_000_000
+
+UNREADABLE_ARRAYS = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, BadZipFile, ZlibError)
+"""What numpy and zipfile raise at arrays that they did not write."""
 
 _MODEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _CHUNK_BYTES = 1024 * 1024

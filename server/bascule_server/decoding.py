@@ -19,6 +19,7 @@ from bascule.v1.recommendation_service_pb2 import (
 )
 from bascule.v1.recommendation_service_pb2 import FeatureValue as FeatureValueMessage
 from bascule.v1.recommendation_service_pb2 import Query as QueryMessage
+from bascule_server.columns import moment_of
 from bascule_server.errors import ServiceError, invalid_field
 from bascule_server.field_checks import (
     MAX_ITEM_IDS,
@@ -27,6 +28,7 @@ from bascule_server.field_checks import (
     checked_item_ids,
     declared_kind,
     finite,
+    nanoseconds,
     quoted,
 )
 from bascule_server.query import NO_FEATURES, Embed, FeatureValue, Query, Question, Score
@@ -134,13 +136,30 @@ def _check_unrestricted(query: QueryMessage, path: str) -> None:
 
 
 def _features(messages: Mapping[str, FeatureValueMessage], path: str, schema: Schema) -> dict[str, FeatureValue]:
-    values = {name: _feature(name, message, path, schema) for name, message in messages.items()}
+    kinds = schema.feature_kinds
+    values = {
+        name: decode_value("feature", name, message, kinds, f"{path}[{quoted(name)}]")
+        for name, message in messages.items()
+    }
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _feature(name: str, message: FeatureValueMessage, features_path: str, schema: Schema) -> FeatureValue | None:
-    path = f"{features_path}[{quoted(name)}]"
-    declared = declared_kind("feature", name, schema.feature_kinds, path)
+def decode_value(
+    what: str, name: str, message: FeatureValueMessage, kinds: Mapping[str, str], path: str
+) -> FeatureValue | None:
+    """The value of a feature or an attribute; None where the message has none.
+
+    Args:
+        what: how an error calls what is declared.
+        name: of the feature or attribute.
+        message: its value.
+        kinds: the kind of each that is declared, as in ``FeatureValue``.
+        path: of the message.
+
+    Raises:
+        ServiceError: it is not declared, or not of the kind that is declared.
+    """
+    declared = declared_kind(what, name, kinds, path)
     kind = message.WhichOneof("kind")
     if kind is not None and kind != declared:
         raise invalid_field(path, f"got {kind}; expected {declared}")
@@ -151,6 +170,8 @@ def _feature(name: str, message: FeatureValueMessage, features_path: str, schema
             return finite(message.number, path)
         case "categories":
             return checked_categories(message.categories, f"{path}.categories")
+        case "time":
+            return moment_of(nanoseconds(message.time, f"{path}.time") // 1_000)
         case _:
             return None
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
-from zlib import error as ZlibError  # noqa: N812 - it is a class
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -18,15 +16,12 @@ from numpy.typing import NDArray
 
 from bascule.v1.recommendation_service_pb2 import Query as QueryMessage
 from bascule_server import artifact
-from bascule_server.artifact import ArtifactError
+from bascule_server.artifact import UNREADABLE_ARRAYS, ArtifactError
 from bascule_server.retrieval import Found
 
 VECTOR_TOLERANCE = 1e-4
 """How far a component of a vector may lie from what training computed, relative to the vector's length. The kernels
 of two machines round differently, by about 1e-6; a wrong table, layer or encoding shows at 1e-2 and more."""
-
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, BadZipFile, ZlibError, DecodeError)
-"""What numpy, zipfile and protobuf raise at bytes that they did not write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +87,7 @@ def read_golden(folder: Path) -> GoldenQueries:
                 arrays["scores"],
                 _ranked(arrays),
             )
-    except _UNREADABLE as error:
+    except (*UNREADABLE_ARRAYS, DecodeError) as error:
         raise ArtifactError(f"{path}: not golden queries: {error}") from error
     if not golden.queries or {len(golden.vectors), len(golden.rows), len(golden.scores)} != {len(golden.queries)}:
         raise ArtifactError(f"{path}: got {len(golden.queries)} queries and other numbers of answers")

@@ -9,14 +9,12 @@ list means lasts; and no component of a vector is read, which means something el
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
-from zipfile import BadZipFile
-from zlib import error as ZlibError  # noqa: N812 - it is a class
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bascule_server import artifact
-from bascule_server.artifact import ArtifactError
+from bascule_server.artifact import UNREADABLE_ARRAYS, ArtifactError
 from bascule_server.encoder import Encodable
 from bascule_server.retrieval import Found
 
@@ -34,7 +32,6 @@ VectorsOf: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 _LEAST_DEVIATION = np.float32(1e-3)
 """What differs less within a list says nothing, and may be rounded otherwise elsewhere."""
 _FEATURE = "feature_"
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, BadZipFile, ZlibError)
 
 
 class RankerItems(NamedTuple):
@@ -177,7 +174,7 @@ def read_ranker_items(folder: Path, item_count: int) -> RankerItems:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             tensors = {name: arrays[name] for name in arrays.files}
             numbers = tensors.pop(NUMBERS)
-    except _UNREADABLE as error:
+    except UNREADABLE_ARRAYS as error:
         raise ArtifactError(f"{path}: not what a ranking tower reads of items: {error}") from error
     for name, tensor in {NUMBERS: numbers, **tensors}.items():
         if not tensor.shape or len(tensor) != item_count:

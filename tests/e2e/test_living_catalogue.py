@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -41,14 +40,6 @@ from bascule_server.models import Models, newest_versions
 
 PATIENCE_SECONDS = 30.0
 CONNECTIONS = 16
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A scorer that one can do in the head, and real servers on free loopback ports that answer with it."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -136,14 +135,6 @@ def never_loaded() -> Iterator[Callable[[Path], None]]:
 
     yield load
     is_over.set()
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.fixture

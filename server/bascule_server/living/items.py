@@ -6,17 +6,9 @@ from typing import TypeAlias
 from bascule.v1.artifact_pb2 import AttributeKind, Manifest
 from bascule.v1.catalogue_service_pb2 import CatalogueItem
 from bascule.v1.recommendation_service_pb2 import FeatureValue as FeatureValueMessage
-from bascule_server.columns import moment_of
+from bascule_server.decoding import decode_value
 from bascule_server.errors import ServiceError, invalid_field
-from bascule_server.field_checks import (
-    MAX_ID_BYTES,
-    checked_categories,
-    checked_id,
-    declared_kind,
-    finite,
-    nanoseconds,
-    quoted,
-)
+from bascule_server.field_checks import MAX_ID_BYTES, checked_id, quoted
 from bascule_server.query import FeatureValue
 from bascule_server.schema import value_kinds
 
@@ -72,18 +64,4 @@ def checked_ids(item_ids: Iterable[str], name: str) -> list[str]:
 
 def _decoded(name: str, message: FeatureValueMessage, item_path: str, schema: ItemSchema) -> FeatureValue | None:
     path = f"{item_path}.values[{quoted(name)}]"
-    declared = declared_kind("feature or attribute of items", name, schema, path)
-    kind = message.WhichOneof("kind")
-    if kind is not None and kind != declared:
-        raise invalid_field(path, f"got {kind}; expected {declared}")
-    match kind:
-        case "category":
-            return message.category
-        case "number":
-            return finite(message.number, path)
-        case "categories":
-            return checked_categories(message.categories, f"{path}.categories")
-        case "time":
-            return moment_of(nanoseconds(message.time, f"{path}.time") // 1_000)
-        case _:
-            return None
+    return decode_value("feature or attribute of items", name, message, schema, path)

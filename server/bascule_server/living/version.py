@@ -104,9 +104,11 @@ class LivingVersion:
     def is_trained(self, item_ids: Sequence[str]) -> NDArray[np.bool_]:
         """bool [ids], whether training saw the item: then it keeps its vector whatever changes."""
         rows = self._base.catalogue.item_ids.rows(item_ids)
-        trained: NDArray[np.bool_] = rows != UNKNOWN
-        trained[trained] = self._base.catalogue.popularity_of(rows[trained]) > 0
+        trained: NDArray[np.bool_] = self._popularity(rows) > 0
         return trained
+
+    def _popularity(self, base_rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.where(base_rows == UNKNOWN, np.float32(0), self._base.catalogue.popularity_of(base_rows))
 
     def apply(self, changes: Sequence[CatalogueChange], revision: int) -> State:
         """The state that knows of these changes too, of which the last one has this revision."""
@@ -138,19 +140,21 @@ class LivingVersion:
     def _upsert(self, change: CatalogueChange) -> None:
         items = {item.item_id: readable_values(item, self.schema) for item in change.upserted}
         rows = self._base.catalogue.item_ids.rows(list(items))
-        trained = self.is_trained(list(items))
+        popularity = self._popularity(rows)
+        trained = popularity > 0
+        kept = iter(self._base.retrievers.ranking.vectors_of(rows[trained]))
         placed = self._placed([values for values, keeps in zip(items.values(), trained, strict=True) if not keeps])
-        for (item_id, values), row, keeps_vector in zip(items.items(), rows.tolist(), trained.tolist(), strict=True):
+        of_item = zip(items.items(), rows.tolist(), popularity.tolist(), strict=True)
+        for (item_id, values), row, popular in of_item:
             self._remove(item_id, row)
-            if keeps_vector:
-                (vector,) = self._base.retrievers.ranking.vectors_of(np.array([row]))
+            if popular > 0:
+                vector = next(kept)
             elif placed is None:
                 self._unplaced.add(item_id)
                 continue
             else:
                 vector = next(placed)
-            popularity = 0.0 if row == UNKNOWN else float(self._base.catalogue.popularity_of(np.array([row]))[0])
-            self._tail[item_id] = Item(values, vector, popularity, row)
+            self._tail[item_id] = Item(values, vector, popular, row)
 
     def _placed(self, items: Sequence[Mapping[str, FeatureValue]]) -> Iterator[NDArray[np.float32]] | None:
         """The vectors of new items; None where nothing can place them."""
