@@ -111,18 +111,18 @@ class Served(NamedTuple):
 
 @pytest.fixture(params=["core", "aio"])
 def serve_in_process(request: pytest.FixtureRequest) -> Callable[..., AbstractAsyncContextManager[Served]]:
-    """Serves models; keywords are fields of the configuration. Each test runs with both transports."""
+    """Serves versions from a source; keywords are fields of the configuration. Each test runs with both transports."""
     from bascule_server.config import ServerConfig
     from bascule_server.server import Server
 
     @asynccontextmanager
-    async def serve(models: Any, **fields: Any) -> AsyncIterator[Served]:
+    async def serve(source: Any, **fields: Any) -> AsyncIterator[Served]:
         given = {"listen": "127.0.0.1:0", "drain_seconds": 0.0, "transport": request.param, **fields}
         config = ServerConfig(**given)
         async with _loop_of(config) as loop:
 
             async def start() -> Served:
-                server = Server(config, models)
+                server = Server(config, source)
                 port = server.listen()
                 await server.start()
                 return Served(server, port, loop, asyncio.run_coroutine_threadsafe(server.work(), loop))

@@ -81,6 +81,19 @@ def verify(folder: Path, manifest: Manifest) -> None:
     Raises:
         ArtifactError: a file is missing, added, a link, or differs in size or digest.
     """
+    check_files(folder, manifest)
+    for file in manifest.files:
+        path = folder / file.path
+        if (digest := sha256(path)) != file.sha256:
+            raise ArtifactError(f"{path}: damaged: its SHA-256 is {digest}; the manifest says {file.sha256}")
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Checks that the folder holds exactly the files that the manifest names, by their names and sizes.
+
+    Raises:
+        ArtifactError: a file is missing, added, a link, or of another size.
+    """
     expected = {file.path: file for file in manifest.files}
     present = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
     if missing := sorted(expected.keys() - present.keys()):
@@ -93,8 +106,6 @@ def verify(folder: Path, manifest: Manifest) -> None:
             raise ArtifactError(f"{path}: got a link; expected a plain file")
         if path.stat().st_size != file.size_bytes:
             raise ArtifactError(f"{path}: got {path.stat().st_size:,} bytes; the manifest says {file.size_bytes:,}")
-        if (digest := sha256(path)) != file.sha256:
-            raise ArtifactError(f"{path}: damaged: its SHA-256 is {digest}; the manifest says {file.sha256}")
 
 
 def sha256(path: Path) -> str:

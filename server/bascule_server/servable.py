@@ -12,6 +12,7 @@ from bascule_server.artifact import ArtifactError, read_manifest, verify
 from bascule_server.catalogue import Catalogue, read_catalogue
 from bascule_server.decoding import decode_query
 from bascule_server.encoder import QueryEncoder, read_vocabularies
+from bascule_server.errors import ServiceError
 from bascule_server.golden import VECTOR_TOLERANCE, GoldenQueries, read_golden
 from bascule_server.known_users import read_known_users
 from bascule_server.query import Embed, QueryVector, Question, Rank, Ranking
@@ -33,6 +34,8 @@ class ServableVersion:
 
     manifest: Manifest
     scorer: Scorer
+    folder: Path = Path()
+    """That it was loaded from."""
 
     @property
     def model(self) -> str:
@@ -58,7 +61,7 @@ def load_servable(folder: Path) -> ServableVersion:
     subjects = Subjects(catalogue, read_known_users(folder, len(catalogue)), encoder.features)
     retrievers = open_retrievers(folder, manifest)
     tower, ranking_stage = open_query_tower(folder), open_ranking_stage(folder, manifest)
-    servable = ServableVersion(manifest, Scorer(catalogue, subjects, encoder, tower, retrievers, ranking_stage))
+    servable = ServableVersion(manifest, Scorer(catalogue, subjects, encoder, tower, retrievers, ranking_stage), folder)
     prove(servable, read_golden(folder), catalogue)
     return servable
 
@@ -74,7 +77,10 @@ def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue
         ArtifactError: an answer is not the one of training.
     """
     schema = schema_of(servable.manifest)
-    queries = [decode_query(message, "query", schema) for message in golden.queries]
+    try:
+        queries = [decode_query(message, "query", schema) for message in golden.queries]
+    except ServiceError as error:
+        raise ArtifactError(f"{servable.model}/{servable.version}: {artifact.GOLDEN}: {error}") from error
     rank = Rank(item_count=golden.rows.shape[1], exclude_history=False, skip_ranking=True)
     vectors = servable.scorer.answer([Question(query, Embed()) for query in queries])
     rankings = servable.scorer.answer([Question(query, rank) for query in queries])
