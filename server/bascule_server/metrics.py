@@ -20,6 +20,7 @@ CALL_SECONDS = (
 )
 """Upper bounds, those of A66 from 100 us."""
 BATCH_ROWS = tuple(float(1 << power) for power in range(11))
+SHARES = tuple(tenth / 10 for tenth in range(11))
 
 Stop: TypeAlias = Callable[[], None]
 
@@ -58,6 +59,13 @@ class Metrics:
         self._failures = Counter(
             "bascule_version_failures", "Versions that could not be loaded.", ["model"], registry=self.registry
         )
+        self._shadow = Histogram(
+            "bascule_shadow_overlap",
+            "The share of a ranking's items that the shadow ranks too.",
+            ["model"],
+            buckets=SHARES,
+            registry=self.registry,
+        )
         self._shown: dict[KnownVersion, str] = {}
         self._held = Gauge("bascule_rows_held", "Rows taken in and not yet answered.", registry=self.registry)
 
@@ -81,6 +89,10 @@ class Metrics:
             self._version_state.labels(*labels, state).set(1)
         if known.state == ModelState.MODEL_STATE_FAILED:
             self._failures.labels(known.model).inc()
+
+    def shadow_compared(self, model: str, share: float) -> None:
+        """Counts a ranking that the shadow of a model made too, by the share of its items that are the same."""
+        self._shadow.labels(model).observe(share)
 
     def watch_held(self, count: Callable[[], int]) -> None:
         """Has ``count`` asked for the rows that are held whenever somebody looks."""

@@ -91,6 +91,8 @@ class Models:
         self._canaries: dict[str, tuple[ServingModel, float]] = {}
         """Those that answer a part of the users, by the model's name."""
 
+        self._shadows: dict[str, ServingModel] = {}
+
     def known(self) -> Sequence[KnownVersion]:
         """Every version, by name and then version."""
         return self._versions
@@ -169,9 +171,8 @@ class Models:
         return found
 
     def shadow_of(self, model: str) -> ServingModel | None:
-        """The version whose answers are only compared."""
-        shadow = self.route_of(model).shadow
-        return self._serving_version(model, shadow) if shadow else None
+        """The version whose answers are only compared, where there is one that serves."""
+        return self._shadows.get(model) if self._shadows else None
 
     def _looked_up(self, selector: ModelSelector) -> ServingModel:
         meant = self._meant(selector)
@@ -220,4 +221,9 @@ class Models:
             model: (canary, route.weight)
             for model, route in self._routes.items()
             if route.weight and (canary := self._serving_version(model, route.canary)) is not None
+        }
+        self._shadows = {
+            model: shadow
+            for model, route in self._routes.items()
+            if route.shadow and (shadow := self._serving_version(model, route.shadow)) is not None
         }

@@ -50,6 +50,7 @@ from bascule_server.transports.transport import QuickMethods, Transport
 from bascule_server.versions.admin_service import ModelAdminService
 from bascule_server.versions.copies import PrivateCopies
 from bascule_server.versions.models_folder import ModelsFolder, check_published
+from bascule_server.versions.shadow import Shadow
 from bascule_server.versions.watcher import Source, Watcher
 from bascule_server.workers import bound, bound_alone, supervise, with_port
 
@@ -93,8 +94,10 @@ class Server:
         admission = Admission(config.max_rows)
         if self._metrics:
             self._metrics.watch_held(lambda: admission.row_count)
+        compared = self._metrics.shadow_compared if self._metrics else _ignore
+        shadow = Shadow(models, self._batcher, compared)
         self._recommendations = RecommendationService(
-            models, admission, self._batcher, self._draining, config.stream_window
+            models, admission, self._batcher, self._draining, config.stream_window, shadow
         )
         self._transport = self._new_transport({RECOMMEND_ITEMS: self._recommendations.recommend_quickly})
         self._add_services()
