@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import settings
+from served_process import Serving
 
 Result = TypeVar("Result")
 
@@ -96,6 +97,25 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def serve(models_root: Path) -> Iterator[Callable[..., Serving]]:
+    """Starts servers, of the small model on any port unless told otherwise, and leaves none behind."""
+    started: list[Serving] = []
+
+    def start(
+        *, models: Path = models_root, listen: str = "127.0.0.1:0", config: Path | None = None, workers: int = 1
+    ) -> Serving:
+        options: list[str | Path] = ["--models", models, "--listen", listen, "--workers", str(workers)]
+        options += ["--config", config] if config else []
+        started.append(Serving(*options))
+        return started[-1]
+
+    yield start
+    for serving in started:
+        serving.process.kill()
+        serving.ended()
 
 
 class Served(NamedTuple):
