@@ -11,6 +11,7 @@ from bascule.v1.model_admin_service_pb2 import ServingPlan
 from bascule.v1.model_service_pb2 import ModelState
 from bascule.v1.recommendation_service_pb2 import ModelSelector
 from bascule_server.artifact import ArtifactError
+from bascule_server.batcher import Scorer
 from bascule_server.models import KnownVersion, Models, ServingModel
 from bascule_server.query import Answer, Question
 from bascule_server.servable import ServableVersion
@@ -45,6 +46,8 @@ class ChangingVersions:
         self._folders: dict[str, dict[int, Path]] = {}
         self.plans: dict[str, ServingPlan | PlanError] = {}
         self.damaged: set[str] = set()
+        self.scorers: dict[str, Scorer] = {}
+        """Of those versions that are asked."""
         self.is_away = False
         self.look_count = 0
         self.loads: list[str] = []
@@ -92,7 +95,9 @@ class ChangingVersions:
         self.may_load.wait(timeout=30)
         if name in self.damaged:
             raise ArtifactError(f"{name} is damaged")
-        servable = ServableVersion(Manifest(model=folder.parent.name, version=int(folder.name)), Silent())  # type: ignore[arg-type]
+        manifest = Manifest(model=folder.parent.name, version=int(folder.name))
+        scorer = self.scorers.get(name) or Silent()
+        servable = ServableVersion(manifest, scorer)  # type: ignore[arg-type]
         return Loaded(servable, Copy(name, self.released))  # type: ignore[arg-type]
 
     def sweep(self) -> None:
