@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,26 @@ def test_processes_that_take_the_same_at_once_all_have_it_whole(
     assert left(root) == []
 
 
+def test_many_who_take_and_let_go_at_once_always_have_it_whole(published: Path, root: Path) -> None:
+    count, rounds = 8, 5
+    together = threading.Barrier(count, timeout=30)
+    expected = contents(published)
+
+    def take(_: int) -> bool:
+        copies, are_whole = PrivateCopies(root), True
+        for _ in range(rounds):
+            together.wait()
+            copy = copies.take(published)
+            are_whole &= contents(copy.folder) == expected
+            copy.release()
+            copies.sweep()
+        return are_whole
+
+    with ThreadPoolExecutor(count) as takers:
+        assert all(takers.map(take, range(count)))
+    assert left(root) == []
+
+
 def test_what_a_process_used_that_was_killed_is_swept(published: Path, copies: PrivateCopies, root: Path) -> None:
     with taking(root, published) as process:
         assert process.stdout is not None
@@ -154,11 +176,16 @@ def test_what_a_process_used_that_was_killed_is_swept(published: Path, copies: P
     assert left(root) == []
 
 
-def test_a_copy_that_was_made_by_half_is_made_anew(published: Path, copies: PrivateCopies, root: Path) -> None:
+@pytest.mark.parametrize("has_lock", [True, False])
+def test_a_copy_that_was_made_by_half_is_made_anew(
+    published: Path, copies: PrivateCopies, root: Path, has_lock: bool
+) -> None:
     copies.take(published).release()
     (whole,) = [each for each in root.iterdir() if each.is_dir()]
     whole.rename(whole.with_suffix(".part"))
     os.truncate(next(root.glob(f"*.part/*/*/{FILE}")), 1)
+    if not has_lock:
+        whole.with_suffix(".lock").unlink()
     copy = copies.take(published)
     assert contents(copy.folder) == contents(published)
     assert len(left(root)) == 2

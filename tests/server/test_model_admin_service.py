@@ -19,9 +19,12 @@ from bascule.v1.recommendation_service_pb2 import Query, RecommendItemsRequest, 
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
 from bascule_server import artifact
 from bascule_server.errors import Reason
+from bascule_server.versions import watcher
 from bascule_server.versions.copies import PrivateCopies
 from bascule_server.versions.models_folder import ModelsFolder
 from bascule_server.versions.plan import NAME, read_plan
+
+PATIENCE_SECONDS = 30.0
 
 
 @dataclass
@@ -60,8 +63,9 @@ class Operated:
 
     async def until_answers(self, version: int, user_id: str = "") -> None:
         # A server tells nobody that it has followed a plan, but by its answers.
-        while await self.answering(user_id) != version:  # noqa: ASYNC110
-            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await self.answering(user_id) != version:  # noqa: ASYNC110
+                await asyncio.sleep(0)
 
 
 def publish(folder: Path, version: int) -> None:
@@ -73,7 +77,11 @@ def publish(folder: Path, version: int) -> None:
 
 
 @pytest.fixture
-async def operated(serve_in_process: Any, models_root: Path, tmp_path: Path) -> AsyncIterator[Operated]:
+async def operated(
+    serve_in_process: Any, models_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Operated]:
+    # It looks when it is told to, and not by itself.
+    monkeypatch.setattr(watcher, "LOOK_SECONDS", 3_600.0)
     root = Path(shutil.copytree(models_root, tmp_path / "models"))
     publish(root / "tiny", 2)
     source = ModelsFolder(root, PrivateCopies(tmp_path / "copies"))
@@ -161,12 +169,14 @@ async def test_after_a_roll_back_the_version_before_answers_and_before_the_oldes
 
 async def test_a_roll_back_passes_over_a_version_that_has_failed(operated: Operated) -> None:
     operated.publish(3)
+    await operated.set(pb.ServingPlan())
     await operated.until_answers(3)
     (operated.folder / "2" / artifact.GOLDEN).unlink()
     assert (await operated.roll_back()).stable == 2
     # It cannot be loaded, as the server finds soon.
-    while (plan := await operated.roll_back()).stable != 1:
-        assert plan.stable == 2
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (plan := await operated.roll_back()).stable != 1:
+            assert plan.stable == 2
     await operated.until_answers(1)
 
 

@@ -82,9 +82,9 @@ async def test_a_version_answers_before_those_with_other_roles_are_loaded(scene:
 
     scene.shelf.load = load  # type: ignore[method-assign]
     scene.shelf.publish("m/1", "m/2", "m/3")
-    scene.shelf.plans["m"] = ServingPlan(canary=Canary(version=2), shadow=1)
+    scene.shelf.plans["m"] = ServingPlan(stable=1, canary=Canary(version=2), shadow=3)
     await scene.look()
-    assert answering == [3, 3]
+    assert answering == [1, 1]
 
 
 async def test_where_only_a_canary_is_published_it_answers_all(scene: Scene) -> None:
