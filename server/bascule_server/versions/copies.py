@@ -57,8 +57,8 @@ class PrivateCopies:
         Raises:
             ArtifactError: the folder is no artifact, lacks files, or cannot be copied.
         """
-        read_manifest(folder)
         try:
+            read_manifest(folder)
             manifest = _bytes_of(folder / MANIFEST)
             with self._alone():
                 self._sweep()
@@ -71,7 +71,7 @@ class PrivateCopies:
 
     def sweep(self) -> None:
         """Removes what nobody uses: of versions that were let go, and of servers that were killed."""
-        with suppress(OSError), self._alone():
+        with suppress(OSError, ArtifactError), self._alone():
             self._sweep()
 
     @contextmanager
@@ -99,25 +99,29 @@ class PrivateCopies:
 
     def _taken(self, folder: Path, manifest: bytes, place: Path) -> PrivateCopy:
         lock = os.open(place.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        part = place.with_suffix(".part")
         try:
             fcntl.flock(lock, fcntl.LOCK_SH)
             if not place.exists():
                 _remove(place)
-                part = place.with_suffix(".part")
                 _copy_artifact(folder, manifest, part / folder.parent.name / folder.name)
                 part.rename(place)
         except BaseException:
+            # It may have taken what room there was.
+            shutil.rmtree(part, ignore_errors=True)
             os.close(lock)
             raise
         return PrivateCopy(place / folder.parent.name / folder.name, lock)
 
     def _make_root(self) -> None:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Whatever else is there, one is told below.
+        with suppress(FileExistsError):
+            self._root.mkdir(mode=0o700, parents=True)
         found = self._root.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise ArtifactError(
-                f"{self._root}: got something that others may write into; expected a folder of this user alone: "
-                "remove it, or name another place in the environment variable TMPDIR"
+                f"{self._root}: got a file, a link, or a folder that others may use; expected a folder of this user"
+                " alone: remove it, or name another place in the environment variable TMPDIR"
             )
 
 
@@ -135,14 +139,15 @@ def _copy_file(source: Path, target: Path, size: int) -> None:
     """Copies at most ``size`` bytes. On file systems that can, both share the bytes on the disk."""
     reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        with os.fdopen(reading, "rb", closefd=False) as read, target.open("wb", buffering=0) as written:
+        with os.fdopen(reading, "rb", closefd=False) as read, target.open("wb") as written:
             try:
                 while size > 0 and (count := os.copy_file_range(reading, written.fileno(), size)):
                     size -= count
             except OSError:
                 # Not between these two places: then by reading and writing, from where it ended.
                 while size > 0 and (chunk := read.read(min(size, _CHUNK_BYTES))):
-                    size -= written.write(chunk)
+                    written.write(chunk)
+                    size -= len(chunk)
     finally:
         os.close(reading)
 

@@ -18,6 +18,7 @@ from bascule.v1.model_admin_service_pb2 import ServingPlan
 NAME = "plan.json"
 MAX_BYTES = 64 * 1024
 MAX_ALSO = 8
+MAX_REVISION = 2**63 - 1
 
 
 class PlanError(Exception):
@@ -83,6 +84,8 @@ def write_plan(folder: Path, plan: ServingPlan) -> ServingPlan:
 
 def complaints(plan: ServingPlan) -> Iterator[tuple[str, str]]:
     """What is wrong with a plan by itself: the field, and what it holds and is to hold."""
+    if not 0 <= plan.revision < MAX_REVISION:
+        yield "revision", f"got {plan.revision}; expected 0 to {MAX_REVISION - 1}"
     named = roles(plan)
     for field, version in named.items():
         if version < 0:

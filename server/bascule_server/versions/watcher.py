@@ -139,6 +139,7 @@ class Watcher:
             self._looks_soon.clear()
             try:
                 await self.look()
+                self._told.pop("", None)
             except OSError as error:
                 self._tell_once("", f"cannot look for versions: {error.strerror}")
             except Exception as exception:  # noqa: BLE001 - what serves goes on
@@ -275,7 +276,12 @@ class Watcher:
         _log.info("version let go", model=known.model, version=known.version)
         if serving is not None:
             # Large objects end in the thread that made them, since that takes long.
-            weakref.finalize(serving, self._loader.submit, self._dispose, [loaded]).atexit = False
+            weakref.finalize(serving, self._dispose_soon, [loaded]).atexit = False
+
+    def _dispose_soon(self, held: list[Loaded]) -> None:
+        # A call may outlive a server that was closed: then its process is about to end.
+        with suppress(RuntimeError):
+            self._loader.submit(self._dispose, held)
 
     def _dispose(self, held: list[Loaded]) -> None:
         held.pop().release()
