@@ -36,6 +36,8 @@ class ServerConfig(BaseModel):
     certificate: PemFile | None = None
     private_key: PemFile | None = None
     """PEM files: the server's certificate with those that vouch for it, and its key. With both, calls come over TLS."""
+    client_authority: PemFile | None = None
+    """A PEM file: whose certificates callers must have. Absent: they need none."""
     allow_insecure: bool = False
     """Whether to listen beyond this machine, where anybody can read along and call."""
     metrics_listen: str | None = None
@@ -114,6 +116,12 @@ class ServerConfig(BaseModel):
         for missing, other in (("certificate", "private_key"), ("private_key", "certificate")):
             if getattr(self, missing) is None and getattr(self, other) is not None:
                 raise ValueError(f"{missing}: got none; expected a PEM file beside {other}, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _encrypts_where_callers_prove_themselves(self) -> Self:
+        if self.client_authority is not None and self.certificate is None:
+            raise ValueError("certificate: got none; expected one beside client_authority, which speaks of TLS")
         return self
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import structlog
@@ -31,7 +31,7 @@ from bascule_server.admission import Admission
 from bascule_server.batcher import Batcher
 from bascule_server.channel_options import channel_options
 from bascule_server.config import ServerConfig, host_and_port
-from bascule_server.credentials import server_credentials
+from bascule_server.credentials import server_certificate, server_credentials
 from bascule_server.draining import Draining
 from bascule_server.footprint import give_back
 from bascule_server.health import Health
@@ -45,6 +45,7 @@ from bascule_server.model_service import ModelService
 from bascule_server.models import Models, newest_versions
 from bascule_server.recommendation_service import NAME as RECOMMENDATION_SERVICE
 from bascule_server.recommendation_service import RecommendationService
+from bascule_server.rotation import LOOK_SECONDS, Rotated
 from bascule_server.transports.transport import QuickMethods, Transport
 from bascule_server.workers import bound, bound_alone, supervise, with_port
 
@@ -72,7 +73,11 @@ class Server:
     """One server in one event loop: ``listen``, ``start``, ``work`` until all is over, and ``stop``."""
 
     def __init__(self, config: ServerConfig, models: Models) -> None:
-        """Must be made in the event loop that it runs in."""
+        """Must be made in the event loop that it runs in.
+
+        Raises:
+            ConfigError: a file that the configuration names cannot be used.
+        """
         self._config = config
         self._is_loaded = False
         self._stop_metrics: Callable[[], None] = _ignore
@@ -81,6 +86,11 @@ class Server:
         self._metrics = Metrics() if config.metrics_listen else None
         window = WINDOW_SECONDS[config.transport]
         observe = self._metrics.batch_computed if self._metrics else _ignore
+        self._certificate = server_certificate(config)
+        if self._metrics and (certificate := self._certificate):
+            self._metrics.watch_expiry(certificate.value.expires.timestamp)
+        self._rotated: list[Rotated[Any]] = [each for each in (self._certificate,) if each is not None]
+        self._looking: asyncio.Task[None] | None = None
         self._draining = Draining()
         self._batcher = Batcher(config.largest_batch, self._worker, window, lambda: self._draining.call_count, observe)
         self._health = Health(SERVICES)
@@ -135,7 +145,6 @@ class Server:
         """Takes the port, for this server alone, and returns it.
 
         Raises:
-            ConfigError: there are credentials for TLS that cannot be used.
             ListenError: it cannot be had.
         """
         if self._catalogue_transport is not None and self._config.catalogue_listen is not None:
@@ -149,7 +158,9 @@ class Server:
         try:
             if self._config.workers == 1:
                 bound_alone(address).close()
-            return transport.listen(address, server_credentials(self._config))
+            certificate = self._certificate
+            credentials = None if certificate is None else server_credentials(certificate, self._config)
+            return transport.listen(address, credentials)
         except (OSError, RuntimeError) as error:
             raise _cannot_listen(field, address, error) from error
 
@@ -164,9 +175,20 @@ class Server:
                 self._stop_metrics = self._metrics.listen(*host_and_port(self._config.metrics_listen))
             except OSError as error:
                 raise _cannot_listen("metrics_listen", self._config.metrics_listen, error) from error
+        if self._rotated:
+            self._looking = asyncio.create_task(self._look())
         if self._catalogue_transport is not None:
             await self._catalogue_transport.start()
         await self._transport.start()
+
+    async def _look(self) -> None:
+        """Takes files that have changed, until it is cancelled."""
+        observe = self._metrics.file_changed if self._metrics else _ignore
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for rotated in self._rotated:
+                # A file may lie where reading takes a while.
+                await asyncio.to_thread(rotated.look, observe)
 
     async def work(self) -> None:
         """Loads the models, unless ``load`` has, and computes what is asked of them, until it is cancelled.
@@ -214,6 +236,8 @@ class Server:
     async def close(self) -> None:
         """Closes the connections. What is not answered by now is cut off."""
         self._stop_metrics()
+        if self._looking is not None:
+            self._looking.cancel()
         if self._living is not None:
             self._living.end()
         if self._catalogue_transport is not None:
@@ -243,7 +267,7 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
     """
     config = with_working_transport(config)
     # What is wrong with files is said once, and not by a worker.
-    server_credentials(config)
+    server_certificate(config)
     if config.workers == 1:
         with asyncio.Runner(loop_factory=event_loop(config)) as runner:
             runner.run(serve(config, models_root, on_listening))
