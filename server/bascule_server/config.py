@@ -26,6 +26,29 @@ class ConfigError(Exception):
     """The configuration is not valid."""
 
 
+class Authentication(BaseModel):
+    """Who may call. Files are read again when they change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    callers: Annotated[Path, Field(strict=False)]
+    """A TOML file: the callers, what they prove themselves with, and what they may."""
+    key_set: Annotated[Path, Field(strict=False)] | None = None
+    """A JSON Web Key Set: whose tokens are believed. Absent: nobody's."""
+    issuer: Annotated[str, Field(min_length=1)] | None = None
+    """``iss`` of the tokens."""
+    audience: Annotated[str, Field(min_length=1)] | None = None
+    """``aud`` of the tokens: this server's name for those who make them."""
+
+    @model_validator(mode="after")
+    def _has_all_that_tokens_need(self) -> Self:
+        given = {"key_set": self.key_set, "issuer": self.issuer, "audience": self.audience}
+        missing = [name for name, value in given.items() if value is None]
+        if 0 < len(missing) < len(given):
+            raise ValueError(f"{missing[0]}: got none; expected key_set, issuer and audience together, or none of them")
+        return self
+
+
 class ServerConfig(BaseModel):
     """How to serve."""
 
@@ -40,6 +63,8 @@ class ServerConfig(BaseModel):
     """A PEM file: whose certificates callers must have. Absent: they need none."""
     allow_insecure: bool = False
     """Whether to listen beyond this machine, where anybody can read along and call."""
+    authentication: Authentication | None = None
+    """Who may call. Absent: everybody who can connect."""
     metrics_listen: str | None = None
     """Address and port of ``/metrics`` for Prometheus; of several workers each takes the next port. Absent: none."""
     catalogue_listen: str | None = None

@@ -98,6 +98,9 @@ class Revised(Protocol):
         """How many changes it knows of."""
 
 
+Names: TypeAlias = frozenset[str] | None
+"""Of models; None: of all."""
+
 Follow: TypeAlias = Callable[[KnownVersion, ServableVersion], Revised]
 
 
@@ -109,12 +112,12 @@ class Models:
         versions = [KnownVersion(folder) for folder in folders]
         self._versions = sorted(versions, key=lambda known: (known.model, known.version))
         self._load = load
-        self._found: dict[tuple[str, int], ServingModel] = {}
+        self._found: dict[tuple[str, int, Names], ServingModel] = {}
         """What selectors were found to mean, since the last version came to serve."""
 
-    def known(self) -> Sequence[KnownVersion]:
-        """Every version, by name and then version."""
-        return self._versions
+    def known(self, allowed: Names = None) -> Sequence[KnownVersion]:
+        """Every version, by name and then version; of the models that are allowed, where not all are."""
+        return [known for known in self._versions if allowed is None or known.model in allowed]
 
     async def load(self, worker: Executor, follow: Follow | None = None) -> None:
         """Loads one version after the other in ``worker``.
@@ -148,38 +151,45 @@ class Models:
             known.serving = ServingModel(name_and_version, known.serving.schema, revised.scorer)
             self._found.clear()
 
-    def named(self, selector: ModelSelector) -> KnownVersion:
+    def named(self, selector: ModelSelector, allowed: Names = None) -> KnownVersion:
         """The version that is meant, in whatever state: the newest one where none is named.
 
-        Raises:
-            ServiceError: MODEL_NOT_FOUND; or INVALID_FIELD, where no model is named and several are known.
-        """
-        return self._meant(selector)[-1]
+        Args:
+            selector: names it.
+            allowed: names of the models that may be meant; None: all. Nothing tells of others whether there are any.
 
-    def serving(self, selector: ModelSelector) -> ServingModel:
+        Raises:
+            ServiceError: MODEL_NOT_FOUND; MODEL_NOT_ALLOWED; or INVALID_FIELD, where no model is named and several may
+                be meant.
+        """
+        return self._meant(selector, allowed)[-1]
+
+    def serving(self, selector: ModelSelector, allowed: Names = None) -> ServingModel:
         """The version that is meant and serves: the newest one that does where none is named.
 
         Raises:
             ServiceError: as ``named``; or NOT_READY, where what is meant is being loaded.
         """
-        if found := self._found.get((selector.model, selector.version)):
+        if found := self._found.get((selector.model, selector.version, allowed)):
             return found
-        meant = self._meant(selector)
+        meant = self._meant(selector, allowed)
         for known in reversed(meant):
             if known.serving is not None:
-                self._found[selector.model, selector.version] = known.serving
+                self._found[selector.model, selector.version, allowed] = known.serving
                 return known.serving
         is_loading = any(known.state == ModelState.MODEL_STATE_LOADING for known in meant)
         raise ServiceError(Reason.NOT_READY if is_loading else Reason.MODEL_NOT_FOUND)
 
-    def _meant(self, selector: ModelSelector) -> list[KnownVersion]:
+    def _meant(self, selector: ModelSelector, allowed: Names) -> list[KnownVersion]:
         """The versions that may be meant, the newest last."""
-        names = sorted({known.model for known in self._versions})
+        if allowed is not None and selector.model and selector.model not in allowed:
+            raise ServiceError(Reason.MODEL_NOT_ALLOWED)
+        names = sorted({known.model for known in self.known(allowed)})
         if not selector.model and len(names) > 1:
             raise invalid_field("model.model", f"got none; expected one of {', '.join(names)}")
         meant = [
             known
-            for known in self._versions
+            for known in self.known(allowed)
             if selector.model in ("", known.model) and selector.version in (0, known.version)
         ]
         if not meant:

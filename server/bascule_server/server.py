@@ -36,6 +36,7 @@ from bascule_server.draining import Draining
 from bascule_server.footprint import give_back
 from bascule_server.health import Health
 from bascule_server.health_list import list_handler
+from bascule_server.identity import gate_of
 from bascule_server.interceptors import Surroundings, TimeoutPolicy
 from bascule_server.interceptors.call_log import CallLog
 from bascule_server.living.catalogues import LivingCatalogues
@@ -89,7 +90,8 @@ class Server:
         self._certificate = server_certificate(config)
         if self._metrics and (certificate := self._certificate):
             self._metrics.watch_expiry(certificate.value.expires.timestamp)
-        self._rotated: list[Rotated[Any]] = [each for each in (self._certificate,) if each is not None]
+        self._gate, callers = gate_of(config)
+        self._rotated: list[Rotated[Any]] = [*callers, *([self._certificate] if self._certificate else [])]
         self._looking: asyncio.Task[None] | None = None
         self._draining = Draining()
         self._batcher = Batcher(config.largest_batch, self._worker, window, lambda: self._draining.call_count, observe)
@@ -118,7 +120,8 @@ class Server:
         timeouts = TimeoutPolicy(config.default_timeout_seconds, config.max_timeout_seconds)
         observe = self._metrics.call_ended if self._metrics else _ignore
         log = CallLog(config.log_call_every, config.slow_call_seconds, observe)
-        surroundings, options = Surroundings(timeouts, self._draining, log), channel_options(config)
+        surroundings = Surroundings(timeouts, self._draining, log, self._gate)
+        options = channel_options(config)
         if config.transport == "aio":
             from bascule_server.transports.aio_transport import AioTransport
 
@@ -268,6 +271,7 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
     config = with_working_transport(config)
     # What is wrong with files is said once, and not by a worker.
     server_certificate(config)
+    gate_of(config)
     if config.workers == 1:
         with asyncio.Runner(loop_factory=event_loop(config)) as runner:
             runner.run(serve(config, models_root, on_listening))
@@ -299,7 +303,7 @@ def with_working_transport(config: ServerConfig) -> ServerConfig:
         from bascule_server.transports.self_test import prove_core
 
         try:
-            prove_core()
+            prove_core(over_tls=config.certificate is not None)
         except Exception as error:  # noqa: BLE001 - whatever it is, grpc.aio does without
             _log.warning(
                 "the C core failed its test; grpc.aio serves instead", error=f"{type(error).__name__}: {error}"

@@ -62,7 +62,8 @@ async def answers(port: int, authority: trustme.CA, own: trustme.LeafCert | None
         try:
             return bool((await stub.RecommendItems(REQUEST, timeout=10)).ranking.scores == [2])
         except grpc.aio.AioRpcError as error:
-            assert error.code() == grpc.StatusCode.UNAVAILABLE
+            if error.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
             return False
 
 
