@@ -1,8 +1,8 @@
 """What the server reads of files while it runs: again when they change, and as it was where they cannot be used.
 
-Files that change are exchanged one by one, and some tools write them in place, so what is read may be half of it. The
-bytes are compared, and not times: what reads well is taken, anything else is refused once and looked at again when it
-changes.
+Files that change are exchanged one by one, and some tools write them in place, so what is read may be half of it: it
+counts when it is the same twice in a row. The bytes are compared, and not times. What can be used is taken, anything
+else is refused once, and looked at again when it changes.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,19 +43,24 @@ class Rotated(Generic[Value]):
         self.name = name
         self._paths = paths
         self._read = read
-        self._seen: Sequence[bytes] | str = self._contents()
-        self.value: Value = read(*self._seen)
+        contents = self._contents()
+        self.value: Value = read(*contents)
+        self._settled: Sequence[bytes] | str = contents
+        """What was decided about, or why nothing could be read."""
+        self._last: Sequence[bytes] | str = contents
+        """The same of the last look."""
 
     def look(self, observe: Observe) -> None:
-        """Takes what the files hold now, where they have changed and can be used."""
+        """Takes what the files hold, where that has changed, is what they held at the last look, and can be used."""
         seen: Sequence[bytes] | str
         try:
             seen = self._contents()
         except ConfigError as error:
             seen = str(error)
-        if seen == self._seen:
+        last, self._last = self._last, seen
+        if seen == self._settled or seen != last:
             return
-        self._seen = seen
+        self._settled = seen
         try:
             self.value = self._usable(seen)
         except ConfigError as error:

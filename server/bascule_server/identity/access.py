@@ -21,8 +21,15 @@ class Access:
     models: frozenset[str] | None = None
     """Names of models; None: all."""
     quota: Quota | None = None
+    is_denied: bool = False
+    """Whether its caller may not call the method."""
     renew: Callable[[], "Access"] | None = None
-    """Looks at the caller again. Raises ``ServiceError`` where it would not be let in any more."""
+    """Looks at the caller again. Raises ``ServiceError`` where it is not known any more."""
+
+    def check(self) -> None:
+        """Raises ``ServiceError`` with METHOD_NOT_ALLOWED where the caller may not call the method."""
+        if self.is_denied:
+            raise ServiceError(Reason.METHOD_NOT_ALLOWED)
 
     def take(self, row_count: int) -> None:
         """Takes the rows of a call from the caller's quota.
@@ -49,9 +56,11 @@ class Access:
         if self.renew is None:
             return self
         try:
-            return self.renew()
+            renewed = self.renew()
+            renewed.check()
         except ServiceError:
             raise ServiceError(Reason.IDENTITY_EXPIRED) from None
+        return renewed
 
 
 OPEN = Access()

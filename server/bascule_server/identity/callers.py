@@ -70,7 +70,8 @@ class CallerEntry(BaseModel):
     """How many of them at once. Absent: those of a second, at least 1."""
 
 
-_FILE = TypeAdapter(Annotated[dict[Name, CallerEntry], Field(min_length=1, max_length=10_000)])
+_FILE = TypeAdapter(Annotated[dict[Name, CallerEntry], Field(max_length=10_000)])
+"""Without an entry nobody may call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def reader(*, has_tokens: bool, has_client_authority: bool) -> Callable[[bytes],
         except ValidationError as error:
             # What stands there may be a key, put where its digest should be.
             first = error.errors()[0]
-            raise ConfigError(f"callers: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+            raise ConfigError(f"callers: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
         for name, entry in entries.items():
             if entry.subjects and not has_tokens:
                 raise ConfigError(

@@ -15,6 +15,9 @@ from bascule_server.rotation import Rotated
 OPEN_TO_ALL = "/grpc.health.v1.Health/"
 """Probes and load balancers prove nothing."""
 
+DOTS_OF_A_TOKEN = 2
+"""Of a JSON Web Token; anything else is a key that is not known."""
+
 
 class Gate:
     """Knows callers by the files that the configuration names."""
@@ -24,29 +27,29 @@ class Gate:
         self._tokens = tokens
         self._quotas: dict[str, Quota] = {}
 
-    def admit(self, method: str, presented: Presented) -> Access:
+    def access(self, method: str, presented: Presented) -> Access:
         """What the caller of a method, by its full name, may have.
 
         Raises:
-            ServiceError: UNAUTHENTICATED or METHOD_NOT_ALLOWED.
+            ServiceError: UNAUTHENTICATED.
         """
         if method.startswith(OPEN_TO_ALL):
             return OPEN
         caller = self._caller(presented)
         if caller is None:
             raise ServiceError(Reason.UNAUTHENTICATED)
-        if method not in caller.methods:
-            raise ServiceError(Reason.METHOD_NOT_ALLOWED)
-        return Access(caller.name, caller.models, self._quota(caller), partial(self.admit, method, presented))
+        renew = partial(self.access, method, presented)
+        return Access(caller.name, caller.models, self._quota(caller), method not in caller.methods, renew)
 
     def _caller(self, presented: Presented) -> Caller | None:
         callers, token = self._callers.value, presented.token
         if token is None:
             return callers.with_certificate(presented.certificate_names)
         found = callers.with_key(token)
-        if found is None and self._tokens is not None and (subject := self._tokens.subject(token)) is not None:
-            return callers.with_subject(subject)
-        return found
+        if found is not None or self._tokens is None or token.count(".") != DOTS_OF_A_TOKEN:
+            return found
+        subject = self._tokens.subject(token)
+        return None if subject is None else callers.with_subject(subject)
 
     def _quota(self, caller: Caller) -> Quota | None:
         if caller.rows_per_second is None:

@@ -17,7 +17,7 @@ from bascule_server.interceptors.error_boundary import error_boundary
 class Gatekeeper(Protocol):
     """What decides who may call."""
 
-    def admit(self, method: str, presented: Presented) -> Access:
+    def access(self, method: str, presented: Presented) -> Access:
         """See ``Gate``."""
 
 
@@ -51,7 +51,8 @@ class Surroundings:
             ServiceError: UNAUTHENTICATED or METHOD_NOT_ALLOWED.
         """
         if self._gate is not None:
-            call.access = self._gate.admit(call.method, presented)
+            call.access = self._gate.access(call.method, presented)
+            call.access.check()
 
     @asynccontextmanager
     async def around(self, call: Call, presented: Presented, *, is_stream: bool) -> AsyncIterator[None]:

@@ -90,7 +90,7 @@ class _Handler:
         self.was_left = threading.Event()
         self.presented: Presented | None = None
 
-    def admit(self, _method: str, presented: Presented) -> Access:
+    def access(self, _method: str, presented: Presented) -> Access:
         """See ``Gate``. Lets everybody in, and keeps what the last one came with."""
         self.presented = presented
         return OPEN
