@@ -12,9 +12,9 @@ MOST_PATIENT_SECONDS = 1.0
 """A stream that waits for its quota looks so often whether its caller is still known."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Access:
-    """Which models, how many rows, and for how long."""
+    """Which models, how many rows, and for how long. Nothing of it changes; it is not frozen, since each call has one."""
 
     caller: str = ""
     """The caller's name in the configuration; empty where nobody is asked who they are."""

@@ -1,7 +1,6 @@
 """What a caller proves itself with: a token in the call's metadata, or the certificate of its connection."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 
 from bascule_server.errors import Reason, ServiceError
 
@@ -11,6 +10,8 @@ _SCHEME = "bearer "
 
 class Presented:
     """Of one call, read as far as somebody asks."""
+
+    __slots__ = ("_metadata", "_peer_names")
 
     def __init__(
         self, metadata: Iterable[tuple[str, str | bytes]], peer_names: Callable[[], Iterable[bytes] | None]
@@ -24,7 +25,7 @@ class Presented:
         self._metadata = metadata
         self._peer_names = peer_names
 
-    @cached_property
+    @property
     def token(self) -> str | None:
         """The bearer token; None where there is none.
 
@@ -39,7 +40,7 @@ class Presented:
             raise ServiceError(Reason.UNAUTHENTICATED)
         return value[len(_SCHEME) :]
 
-    @cached_property
+    @property
     def certificate_names(self) -> Sequence[str]:
         """The names in the certificate of the connection: its alternative names, or without any its common name."""
         return [name.decode("utf-8", "replace") for name in self._peer_names() or ()]
