@@ -65,6 +65,8 @@ class ServerConfig(BaseModel):
     """Whether to listen beyond this machine, where anybody can read along and call."""
     authentication: Authentication | None = None
     """Who may call. Absent: everybody who can connect."""
+    publishers: Annotated[list[PemFile], Field(max_length=100)] = []
+    """PEM files, public keys: a version of a model is loaded only if one of them signed it. Empty: none need be."""
     metrics_listen: str | None = None
     """Address and port of ``/metrics`` for Prometheus; of several workers each takes the next port. Absent: none."""
     catalogue_listen: str | None = None

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,6 +48,8 @@ from bascule_server.models import Models, newest_versions
 from bascule_server.recommendation_service import NAME as RECOMMENDATION_SERVICE
 from bascule_server.recommendation_service import RecommendationService
 from bascule_server.rotation import LOOK_SECONDS, Rotated
+from bascule_server.servable import load_servable
+from bascule_server.signature import read_publishers
 from bascule_server.transports.transport import QuickMethods, Transport
 from bascule_server.workers import bound, bound_alone, supervise, with_port
 
@@ -263,7 +266,7 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
 
     Raises:
         ArtifactError: there is no model, or one of them cannot be loaded.
-        ConfigError: there are credentials for TLS that cannot be used.
+        ConfigError: a file that the configuration names cannot be used.
         ListenError: the port cannot be had.
         CrashLoopError: workers died again and again.
         WorkerError: a worker could not start.
@@ -272,6 +275,7 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
     # What is wrong with files is said once, and not by a worker.
     server_certificate(config)
     gate_of(config)
+    read_publishers(config.publishers)
     if config.workers == 1:
         with asyncio.Runner(loop_factory=event_loop(config)) as runner:
             runner.run(serve(config, models_root, on_listening))
@@ -324,10 +328,12 @@ async def serve(config: ServerConfig, models_root: Path, on_listening: Callable[
 
     Raises:
         ArtifactError: there is no model, or one of them cannot be loaded.
+        ConfigError: a file that the configuration names cannot be used.
         ListenError: the port cannot be had.
     """
     stop_asked = _stop_signal()
-    server = Server(config, Models(newest_versions(models_root)))
+    load = partial(load_servable, publishers=read_publishers(config.publishers))
+    server = Server(config, Models(newest_versions(models_root), load))
     try:
         if config.workers > 1:
             # A worker that listens gets its share of the connections, and must have answers for them.

@@ -13,7 +13,7 @@ from bascule import AsyncClient, BasculeError, CatalogueClient, Client
 from bascule.bearer_token import is_loopback
 
 
-class Hearing(grpc.GenericRpcHandler):  # type: ignore[misc]  # it has no types
+class Hearing(grpc.GenericRpcHandler):
     """Answers nothing, and keeps what each call says of its caller."""
 
     def __init__(self) -> None:

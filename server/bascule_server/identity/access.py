@@ -14,7 +14,7 @@ MOST_PATIENT_SECONDS = 1.0
 
 @dataclass(eq=False, slots=True)
 class Access:
-    """Which models, how many rows, and for how long. Nothing of it changes; it is not frozen, since each call has one."""
+    """Which models, how many rows, and for how long. Nothing of it changes. Each call has one."""
 
     caller: str = ""
     """The caller's name in the configuration; empty where nobody is asked who they are."""
