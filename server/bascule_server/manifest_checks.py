@@ -19,7 +19,8 @@ MAX_FEATURES = 1_000
 """Of queries, of items, and attributes, each."""
 MAX_HISTORY = 10_000
 MAX_CODES = 10_000
-"""Categories or n-grams of one value."""
+"""Categories of one value."""
+MAX_N_GRAMS = 256
 MAX_CATEGORIES = 100_000_000
 MAX_BUCKETS = 1 << 20
 MAX_BOUNDARIES = 10_000
@@ -111,7 +112,7 @@ def _history(feature: Feature) -> Iterator[str]:
 
 def _text(feature: Feature) -> Iterator[str]:
     yield from _outside("buckets", feature.text.buckets, 1, MAX_BUCKETS)
-    yield from _outside("max_count", feature.text.max_count, 1, MAX_CODES)
+    yield from _outside("max_count", feature.text.max_count, 1, MAX_N_GRAMS)
 
 
 _KINDS: dict[str, Callable[[Feature], Iterator[str]]] = {

@@ -103,21 +103,11 @@ def test_a_damaged_artifact_is_not_signed(copied: Path, publisher: Publisher) ->
 def test_a_signature_and_that_of_openssl_are_the_same(copied: Path, publisher: Publisher) -> None:
     by_openssl = copied.parent.parent / "by_openssl.sig"
     manifest = copied / artifact.MANIFEST
-    command = [
-        "openssl",
-        "pkeyutl",
-        "-sign",
-        "-inkey",
-        publisher.private,
-        "-rawin",
-        "-in",
-        manifest,
-        "-out",
-        by_openssl,
-    ]
+    files = {"-inkey": publisher.private, "-in": manifest, "-out": by_openssl}
+    options = [text for option, path in files.items() for text in (option, str(path))]
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl")
-    subprocess.run(command, check=True)
+    subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", *options], check=True)
     run(sign, copied, "--key", publisher.private)
     assert (copied / artifact.SIGNATURE).read_bytes() == by_openssl.read_bytes()
 
