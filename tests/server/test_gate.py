@@ -34,7 +34,11 @@ from bascule.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
 from bascule_server import server
+from bascule_server.config import ServerConfig
+from bascule_server.errors import ServiceError
+from bascule_server.identity import Gate, Presented, gate, gate_of
 from bascule_server.identity.callers import METHODS
+from bascule_server.identity.tokens import LEEWAY_SECONDS, Tokens, Verified
 from bascule_server.models import Models
 from bascule_server.servable import ServableVersion
 
@@ -395,3 +399,89 @@ async def test_an_unauthenticated_call_is_no_reason_to_try_again(run_server: Any
         with pytest.raises(PermissionDeniedError):
             async for _ in stranger.stream(["u"]):
                 pass
+
+
+class CountedTokens(Tokens):
+    """Counts how often a token is checked."""
+
+    count = 0
+
+    def verified(self, token: str) -> Verified | None:
+        self.count += 1
+        return super().verified(token)
+
+
+class Remembering:
+    """A gate without a server, with a clock of its own."""
+
+    def __init__(self, known: Known) -> None:
+        _, self.files = gate_of(ServerConfig(**known.fields))
+        self.now = time.time()
+        callers, key_set = self.files
+        self.tokens = CountedTokens(key_set, "issuer", "bascule")  # type: ignore[arg-type]
+        self.gate = Gate(callers, self.tokens, clock=lambda: self.now)  # type: ignore[arg-type]
+
+    def look(self) -> None:
+        for _ in range(2):
+            for file in self.files:
+                file.look(lambda *_: None)
+
+    def caller(self, presented: str, method: str = "GetModel") -> str:
+        (full_name,) = METHODS[method]
+        metadata = [("authorization", f"Bearer {presented}")]
+        try:
+            return self.gate.access(full_name, Presented(metadata, list)).caller
+        except ServiceError as error:
+            return error.reason.name
+
+
+def test_a_token_is_checked_once_until_it_expires(known: Known) -> None:
+    known.let("shop", subjects=["s"])
+    remembering, presented = Remembering(known), token("s", seconds=60)
+    expires = remembering.now + 60 + LEEWAY_SECONDS
+    for now, count in ((remembering.now, 1), (remembering.now, 1), (expires - 2, 1), (expires + 2, 2)):
+        remembering.now = now
+        assert (remembering.caller(presented), remembering.tokens.count) == ("shop", count)
+
+
+def test_nothing_is_remembered_of_a_caller_or_a_key_that_was_withdrawn(known: Known) -> None:
+    known.let("shop", subjects=["s"])
+    remembering, presented = Remembering(known), token("s")
+    assert (remembering.caller(presented), remembering.caller("shop")) == ("shop", "shop")
+    known.key_set.write_text("{")
+    remembering.look()
+    assert remembering.caller(presented) == "shop", "a bad file changes nothing"
+    other = ec.generate_private_key(ec.SECP256R1()).public_key()
+    entry = jwt.algorithms.ECAlgorithm.to_jwk(other, as_dict=True)
+    known.key_set.write_text(json.dumps({"keys": [{**entry, "kid": "1"}]}))
+    remembering.look()
+    assert (remembering.caller(presented), remembering.caller("shop")) == ("UNAUTHENTICATED", "shop")
+    known.forget("shop")
+    remembering.look()
+    assert remembering.caller("shop") == "UNAUTHENTICATED"
+
+
+def test_a_quota_outlives_a_file_that_is_read_again_with_the_same_limits(known: Known) -> None:
+    known.let("shop", rows_per_second=0.001, burst_rows=5.0)
+    remembering = Remembering(known)
+    (method,) = METHODS["GetModel"]
+    presented = Presented([("authorization", "Bearer shop")], list)
+    remembering.gate.access(method, presented).take(5)
+    known.let("other")
+    remembering.look()
+    assert remembering.caller("other") == "other"
+    with pytest.raises(ServiceError, match="more rows a second"):
+        remembering.gate.access(method, presented).take(1)
+    known.let("shop", rows_per_second=0.001, burst_rows=6.0)
+    remembering.look()
+    remembering.gate.access(method, presented).take(6)
+
+
+def test_no_more_is_remembered_than_the_limit(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "MAX_REMEMBERED", 2)
+    for name in ("a", "b", "c"):
+        known.let(name)
+    remembering = Remembering(known)
+    for name in ("a", "b", "c", "unknown", "a"):
+        assert remembering.caller(name) == (name if name != "unknown" else "UNAUTHENTICATED")
+    assert len(remembering.gate._remembered) == 2

@@ -1,4 +1,4 @@
-"""What the caller of one call may have."""
+"""What a caller may have."""
 
 import asyncio
 import time
@@ -12,9 +12,9 @@ MOST_PATIENT_SECONDS = 1.0
 """A stream that waits for its quota looks so often whether its caller is still known."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Access:
-    """Which models, how many rows, and for how long. Nothing of it changes. Each call has one."""
+    """Which models, how many rows, and for how long. Nothing of it changes, since calls share it."""
 
     caller: str = ""
     """The caller's name in the configuration; empty where nobody is asked who they are."""

@@ -1,13 +1,16 @@
 """Where each call passes: who calls, and whether they may."""
 
+import math
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from bascule_server.config import ServerConfig
 from bascule_server.errors import Reason, ServiceError
 from bascule_server.identity.access import OPEN, Access
 from bascule_server.identity.callers import Caller, Callers, reader
-from bascule_server.identity.presented import Presented
+from bascule_server.identity.presented import Presented, token_of
 from bascule_server.identity.quota import Quota
 from bascule_server.identity.tokens import KeySet, Tokens, read_key_set
 from bascule_server.rotation import Rotated
@@ -18,14 +21,32 @@ OPEN_TO_ALL = "/grpc.health.v1.Health/"
 DOTS_OF_A_TOKEN = 2
 """Of a JSON Web Token; anything else is a key that is not known."""
 
+MAX_REMEMBERED = 1_024
+"""Keys and tokens that were found to be valid, each with a method. One is at most as long as gRPC lets metadata be,
+16 KiB."""
+
+
+class _Known(NamedTuple):
+    """A caller, as it was found to be by a key or a token."""
+
+    access: Access
+    expires: float
+    """In seconds since 1970; infinite for a key."""
+
 
 class Gate:
     """Knows callers by the files that the configuration names."""
 
-    def __init__(self, callers: Rotated[Callers], tokens: Tokens | None) -> None:
+    def __init__(
+        self, callers: Rotated[Callers], tokens: Tokens | None, clock: Callable[[], float] = time.time
+    ) -> None:
         self._callers = callers
         self._tokens = tokens
+        self._clock = clock
         self._quotas: dict[str, Quota] = {}
+        self._remembered: dict[tuple[str, str], _Known] = {}
+        """By method and what it came with, so that each is checked once as long as the files stay as they are."""
+        self._remembered_by = self._files()
 
     def access(self, method: str, presented: Presented) -> Access:
         """What the caller of a method, by its full name, may have.
@@ -35,21 +56,45 @@ class Gate:
         """
         if method.startswith(OPEN_TO_ALL):
             return OPEN
-        caller = self._caller(presented)
+        authorization = presented.authorization
+        if authorization is None:
+            caller = self._callers.value.with_certificate(presented.certificate_names)
+            return self._access(method, caller, partial(self.access, method, presented))
+        return self._by_authorization(method, authorization)
+
+    def _by_authorization(self, method: str, authorization: str) -> Access:
+        self._forget_what_files_withdrew()
+        known = self._remembered.get((method, authorization))
+        if known is None or self._clock() >= known.expires:
+            self._remembered.pop((method, authorization), None)
+            known = self._identified(method, authorization)
+            if len(self._remembered) >= MAX_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[method, authorization] = known
+        return known.access
+
+    def _identified(self, method: str, authorization: str) -> _Known:
+        callers, token, expires = self._callers.value, token_of(authorization), math.inf
+        caller = callers.with_key(token)
+        if caller is None and self._tokens is not None and token.count(".") == DOTS_OF_A_TOKEN:
+            verified = self._tokens.verified(token)
+            if verified is not None:
+                caller, expires = callers.with_subject(verified.subject), verified.expires
+        return _Known(self._access(method, caller, partial(self._by_authorization, method, authorization)), expires)
+
+    def _access(self, method: str, caller: Caller | None, renew: Callable[[], Access]) -> Access:
         if caller is None:
             raise ServiceError(Reason.UNAUTHENTICATED)
-        renew = partial(self.access, method, presented)
         return Access(caller.name, caller.models, self._quota(caller), method not in caller.methods, renew)
 
-    def _caller(self, presented: Presented) -> Caller | None:
-        callers, token = self._callers.value, presented.token
-        if token is None:
-            return callers.with_certificate(presented.certificate_names)
-        found = callers.with_key(token)
-        if found is not None or self._tokens is None or token.count(".") != DOTS_OF_A_TOKEN:
-            return found
-        subject = self._tokens.subject(token)
-        return None if subject is None else callers.with_subject(subject)
+    def _forget_what_files_withdrew(self) -> None:
+        files = self._files()
+        if files[0] is not self._remembered_by[0] or files[1] is not self._remembered_by[1]:
+            self._remembered.clear()
+            self._remembered_by = files
+
+    def _files(self) -> tuple[Callers, KeySet | None]:
+        return self._callers.value, None if self._tokens is None else self._tokens.keys
 
     def _quota(self, caller: Caller) -> Quota | None:
         if caller.rows_per_second is None:

@@ -8,6 +8,17 @@ KEY = "authorization"
 _SCHEME = "bearer "
 
 
+def token_of(authorization: str) -> str:
+    """The bearer token.
+
+    Raises:
+        ServiceError: UNAUTHENTICATED, it is something else.
+    """
+    if authorization[: len(_SCHEME)].lower() != _SCHEME:
+        raise ServiceError(Reason.UNAUTHENTICATED)
+    return authorization[len(_SCHEME) :]
+
+
 class Presented:
     """Of one call, read as far as somebody asks."""
 
@@ -26,19 +37,19 @@ class Presented:
         self._peer_names = peer_names
 
     @property
-    def token(self) -> str | None:
-        """The bearer token; None where there is none.
+    def authorization(self) -> str | None:
+        """What the metadata say of the caller; None where they say nothing.
 
         Raises:
-            ServiceError: UNAUTHENTICATED, there are several, or something else in its place.
+            ServiceError: UNAUTHENTICATED, they say several things.
         """
-        values = [value for key, value in self._metadata if key == KEY]
-        if not values:
-            return None
-        value = values[0]
-        if len(values) > 1 or not isinstance(value, str) or value[: len(_SCHEME)].lower() != _SCHEME:
-            raise ServiceError(Reason.UNAUTHENTICATED)
-        return value[len(_SCHEME) :]
+        found = None
+        for key, value in self._metadata:
+            if key == KEY:
+                if found is not None or not isinstance(value, str):
+                    raise ServiceError(Reason.UNAUTHENTICATED)
+                found = value
+        return found
 
     @property
     def certificate_names(self) -> Sequence[str]:

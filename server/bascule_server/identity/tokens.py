@@ -5,8 +5,7 @@ subject and expiry are required; what a token says about its algorithm or where 
 """
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -26,9 +25,6 @@ MAX_KEYS = 100
 LEEWAY_SECONDS = 30
 """By how much the clocks of two machines may differ."""
 
-MAX_REMEMBERED = 1_024
-"""Tokens that were found to be valid. Each is at most as long as gRPC lets metadata be, 16 KiB."""
-
 _log = structlog.get_logger()
 
 KeySet = Mapping[str, "PyJWK"]
@@ -46,40 +42,22 @@ class Verified(NamedTuple):
 class Tokens:
     """Checks tokens of one issuer for one audience."""
 
-    def __init__(
-        self, key_set: Rotated[KeySet], issuer: str, audience: str, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, key_set: Rotated[KeySet], issuer: str, audience: str) -> None:
         self._key_set = key_set
         self._issuer = issuer
         self._audience = audience
-        self._clock = clock
-        self._remembered: dict[str, Verified] = {}
-        self._remembered_with: KeySet = key_set.value
 
-    def subject(self, token: str) -> str | None:
-        """Whom a token names; None where it is not valid now."""
-        keys = self._key_set.value
-        if keys is not self._remembered_with:
-            # Whose key is gone is not believed any more.
-            self._remembered, self._remembered_with = {}, keys
-        verified = self._remembered.get(token)
-        if verified is None:
-            verified = self._verified(token, keys)
-            if verified is None:
-                return None
-            if len(self._remembered) >= MAX_REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[token] = verified
-        if self._clock() >= verified.expires:
-            self._remembered.pop(token, None)
-            return None
-        return verified.subject
+    @property
+    def keys(self) -> KeySet:
+        """Whose tokens are believed now."""
+        return self._key_set.value
 
-    def _verified(self, token: str, keys: KeySet) -> Verified | None:
+    def verified(self, token: str) -> Verified | None:
+        """What a token says; None where it is not valid now."""
         import jwt
 
         try:
-            key = _key_of(jwt.get_unverified_header(token), keys)
+            key = _key_of(jwt.get_unverified_header(token), self.keys)
             claims = jwt.decode(
                 token,
                 key,

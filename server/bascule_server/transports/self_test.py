@@ -25,8 +25,8 @@ TIMEOUT_SECONDS = 5.0
 
 SHORT_SECONDS = 0.02
 
-_PRESENTED = "who"
-_METADATA = (("authorization", f"Bearer {_PRESENTED}"),)
+_AUTHORIZATION = "Bearer who"
+_METADATA = (("authorization", _AUTHORIZATION),)
 
 
 class CoreTestError(Exception):
@@ -137,7 +137,11 @@ def _ask(handler: _Handler, pair: ThrowawayPair | None) -> None:
 def _are_known(presented: Presented | None, pair: ThrowawayPair | None) -> bool:
     """Whether the transport told who called: by the token, and by the certificate where there is one."""
     names = [] if pair is None else [NAME]
-    return presented is not None and presented.token == _PRESENTED and list(presented.certificate_names) == names
+    return (
+        presented is not None
+        and presented.authorization == _AUTHORIZATION
+        and list(presented.certificate_names) == names
+    )
 
 
 @contextmanager
