@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from bascule import CatalogueClient, LimitExceededError
 from bascule.cli import bascule
 from bascule_server.signature import read_private_key, sign
 
@@ -87,6 +88,31 @@ def test_the_commands_reach_a_server_that_asks_for_everything(
     (tmp_path / "users.csv").write_text("user_id\nu1\nu2\n")
     scored = run("score", tmp_path / "users.csv", "--out", tmp_path / "out.csv", *with_key)
     assert (scored.exit_code, len((tmp_path / "out.csv").read_text().splitlines())) == (0, 3)
+
+
+def test_changes_of_the_catalogue_count_each_item_in_the_quota(
+    serve: Any, signed_models: Path, free_port: int, tmp_path: Path
+) -> None:
+    (tmp_path / "callers.toml").write_text(f"""
+[editor]
+keys = ["sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"]
+methods = ["RetireItems", "GetCatalogue"]
+models = ["tiny"]
+rows_per_second = 0.001
+burst_rows = 4
+""")
+    path = tmp_path / "plain.toml"
+    path.write_text(
+        f'catalogue_listen = "127.0.0.1:{free_port}"\n[authentication]\ncallers = "{tmp_path}/callers.toml"\n'
+    )
+    serve(models=signed_models, config=path).port()
+    with CatalogueClient(f"127.0.0.1:{free_port}", token=KEY) as editor:
+        assert editor.retire(["a", "b", "c"]).unknown_item_ids == ("a", "b", "c")
+        with pytest.raises(LimitExceededError, match="QUOTA_EXCEEDED"):
+            editor.retire(["a", "b"])
+        assert editor.state().model == "tiny"
+        with pytest.raises(LimitExceededError):
+            editor.state()
 
 
 def test_a_server_with_publishers_does_not_start_with_what_none_of_them_signed(

@@ -13,14 +13,11 @@ from structlog.testing import capture_logs
 
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
-from bascule_server import server
 
 REQUEST = pb.RecommendItemsRequest(query=pb.Query(user=pb.User(history=["a", "b"])))
 
 
-@pytest.fixture(autouse=True)
-def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "LOOK_SECONDS", 0.01)
+pytestmark = pytest.mark.usefixtures("looks_often")
 
 
 class Files:

@@ -24,6 +24,7 @@ ALGORITHM: dict[type, tuple[str, Any]] = {
 }
 KEY, OTHER_KEY = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 NOW = int(time.time())
+IN_DAYS = NOW + 10 * 86_400
 
 
 def kind(key: Any) -> tuple[str, Any]:
@@ -39,7 +40,7 @@ def key_set(*entries: Any) -> bytes:
 
 
 def signed(key: Any = KEY, kid: str | None = "1", algorithm: str | None = None, **claims: Any) -> str:
-    given = {"iss": "issuer", "aud": "bascule", "sub": "shop", "exp": NOW + 3600, **claims}
+    given = {"iss": "issuer", "aud": "bascule", "sub": "shop", "exp": IN_DAYS, **claims}
     headers = {} if kid is None else {"kid": kid}
     kept = {name: value for name, value in given.items() if value is not None}
     return jwt.encode(kept, key, algorithm or kind(key)[0], headers=headers)
@@ -66,14 +67,14 @@ def believed(written: Any) -> Tokens:
 )
 def test_a_token_names_its_subject_and_says_until_when(key: Any, written: Any) -> None:
     believed = Tokens(written(public(key)), "issuer", "bascule")
-    assert believed.verified(signed(key)) == ("shop", NOW + 3600 + LEEWAY_SECONDS)
+    assert believed.verified(signed(key)) == ("shop", IN_DAYS + LEEWAY_SECONDS)
 
 
 def _part(value: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-CLAIMS = {"iss": "issuer", "aud": "bascule", "sub": "shop", "exp": NOW + 3600}
+CLAIMS = {"iss": "issuer", "aud": "bascule", "sub": "shop", "exp": IN_DAYS}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ CLAIMS = {"iss": "issuer", "aud": "bascule", "sub": "shop", "exp": NOW + 3600}
         signed(iss="another"),
         signed(aud="another"),
         signed(exp=NOW - LEEWAY_SECONDS - 1),
-        signed(nbf=NOW + LEEWAY_SECONDS + 60),
+        signed(nbf=IN_DAYS - 86_400),
         *(signed(**{name: None}) for name in CLAIMS),
         signed()[:-4] + "AAAA",
         f"{_part({'alg': 'none', 'kid': '1'})}.{_part(CLAIMS)}.",
