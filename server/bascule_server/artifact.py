@@ -9,7 +9,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -67,19 +67,22 @@ class Verified:
             raise ArtifactError(f"{self.folder}: {changed[0]} changed while it was loaded; publish a new version")
 
 
-def read_manifest(folder: Path, check: Callable[[bytes], None] = lambda _: None) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
     """Reads the manifest of an artifact and checks that it is in order by itself.
-
-    Args:
-        folder: of the artifact.
-        check: is given the bytes before anything is read out of them; raises ``ArtifactError``.
 
     Raises:
         ArtifactError: it is missing, no manifest, of a schema version that is not known, or of another folder.
     """
+    return parse_manifest(folder, read_bytes(folder / MANIFEST))
+
+
+def parse_manifest(folder: Path, content: bytes) -> Manifest:
+    """The same from bytes that were read already.
+
+    Raises:
+        ArtifactError: as ``read_manifest``.
+    """
     path = folder / MANIFEST
-    content = read_bytes(path)
-    check(content)
     try:
         manifest = json_format.Parse(content, Manifest(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
@@ -116,8 +119,28 @@ def verify(folder: Path, manifest: Manifest) -> Verified:
     Raises:
         ArtifactError: a file is missing, added, a link, or differs in size or digest.
     """
-    expected = {file.path: file for file in manifest.files}
     stamps = _stamps(folder)
+    _check_files(folder, manifest, stamps)
+    for file in manifest.files:
+        path = folder / file.path
+        if (digest := sha256(path)) != file.sha256:
+            raise ArtifactError(f"{path}: damaged: its SHA-256 is {digest}; the manifest says {file.sha256}")
+    verified = Verified(folder, stamps)
+    verified.check()
+    return verified
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Checks that the folder holds exactly the files that the manifest names, by their names and sizes.
+
+    Raises:
+        ArtifactError: a file is missing, added, a link, or of another size.
+    """
+    _check_files(folder, manifest, _stamps(folder))
+
+
+def _check_files(folder: Path, manifest: Manifest, stamps: Mapping[str, Stamp]) -> None:
+    expected = {file.path: file for file in manifest.files}
     if missing := sorted(expected.keys() - stamps.keys()):
         raise ArtifactError(f"{folder}: {missing[0]} is missing")
     if added := sorted(stamps.keys() - expected.keys()):
@@ -128,11 +151,6 @@ def verify(folder: Path, manifest: Manifest) -> Verified:
             raise ArtifactError(f"{path}: got a link; expected a plain file")
         if (size := stamps[name][2]) != file.size_bytes:
             raise ArtifactError(f"{path}: got {size:,} bytes; the manifest says {file.size_bytes:,}")
-        if (digest := sha256(path)) != file.sha256:
-            raise ArtifactError(f"{path}: damaged: its SHA-256 is {digest}; the manifest says {file.sha256}")
-    verified = Verified(folder, stamps)
-    verified.check()
-    return verified
 
 
 def _stamps(folder: Path) -> dict[str, Stamp]:

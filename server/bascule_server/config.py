@@ -71,6 +71,8 @@ class ServerConfig(BaseModel):
     """Address and port of ``/metrics`` for Prometheus; of several workers each takes the next port. Absent: none."""
     catalogue_listen: str | None = None
     """Address and port for changes of the catalogue. Absent: it does not change."""
+    admin_listen: str | None = None
+    """Address and port of ``ModelAdminService``, which says which versions answer. Absent: nobody is asked."""
     reflection: bool = False
     """Whether callers may ask for the definitions of the services."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
@@ -118,7 +120,7 @@ class ServerConfig(BaseModel):
     max_connection_age_grace_seconds: Seconds = 600.0
     """For what is in flight on a connection that is too old, streams included."""
 
-    @field_validator("listen", "metrics_listen", "catalogue_listen")
+    @field_validator("listen", "metrics_listen", "catalogue_listen", "admin_listen")
     @classmethod
     def _is_address(cls, listen: str | None) -> str | None:
         if listen is not None:
@@ -129,7 +131,11 @@ class ServerConfig(BaseModel):
     def _is_open_only_by_intent(self) -> Self:
         plain = {"metrics_listen": self.metrics_listen}
         if self.certificate is None:
-            plain |= {"listen": self.listen, "catalogue_listen": self.catalogue_listen}
+            plain |= {
+                "listen": self.listen,
+                "catalogue_listen": self.catalogue_listen,
+                "admin_listen": self.admin_listen,
+            }
         for field, address in plain.items():
             if address and not self.allow_insecure and not _is_loopback(host_and_port(address)[0]):
                 raise ValueError(

@@ -66,6 +66,9 @@ class Reason(Enum):
         "What the stream began with does not tell any more who calls; begin another one.",
         0.1,
     )
+    PLAN_FAILED = (StatusCode.UNAVAILABLE, "The plan could not be read or written; the server's log says why.", 1.0)
+    PLAN_CHANGED = (StatusCode.ABORTED, "The plan was changed since; read it again.")
+    NOTHING_TO_ROLL_BACK_TO = (StatusCode.FAILED_PRECONDITION, "There is no older version that can be loaded.")
     OVERLOADED = (StatusCode.UNAVAILABLE, "The server has as many rows to answer as it takes; try again later.", 0.1)
     NOT_READY = (StatusCode.UNAVAILABLE, "The model is being loaded; try again later.", 0.5)
     STOPPING = (StatusCode.UNAVAILABLE, "The server is stopping; try again elsewhere.", 0.1)

@@ -10,7 +10,9 @@ from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from bascule.v1.model_service_pb2 import ModelState
 from bascule_server.calls import Call
+from bascule_server.models import KnownVersion
 
 CALL_SECONDS = (
     *(0.0001, 0.0003, 0.0006, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.013, 0.016, 0.02, 0.025, 0.03),
@@ -18,6 +20,7 @@ CALL_SECONDS = (
 )
 """Upper bounds, those of A66 from 100 us."""
 BATCH_ROWS = tuple(float(1 << power) for power in range(11))
+SHARES = tuple(tenth / 10 for tenth in range(11))
 
 Stop: TypeAlias = Callable[[], None]
 
@@ -47,6 +50,23 @@ class Metrics:
         self._batch_seconds = Histogram(
             "bascule_batch_duration_seconds", "Of a batch's computation.", buckets=CALL_SECONDS, registry=self.registry
         )
+        self._version_state = Gauge(
+            "bascule_version_state",
+            "1 for each version that is known, by its state.",
+            ["model", "version", "state"],
+            registry=self.registry,
+        )
+        self._failures = Counter(
+            "bascule_version_failures", "Versions that could not be loaded.", ["model"], registry=self.registry
+        )
+        self._shadow = Histogram(
+            "bascule_shadow_overlap",
+            "The share of a ranking's items that the shadow ranks too.",
+            ["model"],
+            buckets=SHARES,
+            registry=self.registry,
+        )
+        self._shown: dict[KnownVersion, str] = {}
         self._held = Gauge("bascule_rows_held", "Rows taken in and not yet answered.", registry=self.registry)
         self._files = Counter(
             "bascule_files_changed",
@@ -64,6 +84,21 @@ class Metrics:
         self._batch_rows.observe(rows)
         self._queue.observe(queue_seconds)
         self._batch_seconds.observe(seconds)
+
+    def version_changed(self, known: KnownVersion) -> None:
+        """Shows the state that a version has now; none where it was let go."""
+        labels = (known.model, str(known.version))
+        if shown := self._shown.pop(known, None):
+            self._version_state.remove(*labels, shown)
+        if known.state != ModelState.MODEL_STATE_UNSPECIFIED:
+            self._shown[known] = state = ModelState.Name(known.state).removeprefix("MODEL_STATE_").lower()
+            self._version_state.labels(*labels, state).set(1)
+        if known.state == ModelState.MODEL_STATE_FAILED:
+            self._failures.labels(known.model).inc()
+
+    def shadow_compared(self, model: str, share: float) -> None:
+        """Counts a ranking that the shadow of a model made too, by the share of its items that are the same."""
+        self._shadow.labels(model).observe(share)
 
     def watch_held(self, count: Callable[[], int]) -> None:
         """Has ``count`` asked for the rows that are held whenever somebody looks."""

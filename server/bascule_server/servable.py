@@ -9,10 +9,11 @@ import numpy as np
 
 from bascule.v1.artifact_pb2 import Manifest
 from bascule_server import artifact
-from bascule_server.artifact import ArtifactError, Verified, read_manifest, verify
+from bascule_server.artifact import ArtifactError, Verified, parse_manifest, read_bytes, verify
 from bascule_server.catalogue import Catalogue, read_catalogue
 from bascule_server.decoding import decode_query
 from bascule_server.encoder import QueryEncoder, read_vocabularies
+from bascule_server.errors import ServiceError
 from bascule_server.golden import VECTOR_TOLERANCE, GoldenQueries, read_golden
 from bascule_server.known_users import read_known_users
 from bascule_server.query import Embed, QueryVector, Question, Rank, Ranking
@@ -38,6 +39,8 @@ class ServableVersion:
 
     manifest: Manifest
     scorer: Scorer
+    folder: Path = Path()
+    """That it was loaded from."""
     verified: Verified | None = None
     """Its files; None where it came from none."""
 
@@ -63,12 +66,10 @@ def load_servable(folder: Path, publishers: "Sequence[Ed25519PublicKey]" = ()) -
         ArtifactError: it is not signed, a file is missing, damaged or unreadable, or the answers are not those of
             training.
     """
-
-    def check(content: bytes) -> None:
-        if publishers:
-            check_signature(folder, content, publishers)
-
-    manifest = read_manifest(folder, check)
+    content = read_bytes(folder / artifact.MANIFEST)
+    if publishers:
+        check_signature(folder, content, publishers)
+    manifest = parse_manifest(folder, content)
     verified = verify(folder, manifest)
     catalogue = read_catalogue(folder, manifest)
     encoder = QueryEncoder(manifest.query_features, read_vocabularies(folder, manifest.query_features))
@@ -76,7 +77,7 @@ def load_servable(folder: Path, publishers: "Sequence[Ed25519PublicKey]" = ()) -
     retrievers = open_retrievers(folder, manifest)
     tower, ranking_stage = open_query_tower(folder), open_ranking_stage(folder, manifest)
     scorer = Scorer(catalogue, subjects, encoder, tower, retrievers, ranking_stage)
-    servable = ServableVersion(manifest, scorer, verified)
+    servable = ServableVersion(manifest, scorer, folder, verified)
     prove(servable, read_golden(folder), catalogue)
     # What was hashed is what was read, and not what lies there since.
     verified.check()
@@ -94,7 +95,10 @@ def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue
         ArtifactError: an answer is not the one of training.
     """
     schema = schema_of(servable.manifest)
-    queries = [decode_query(message, "query", schema) for message in golden.queries]
+    try:
+        queries = [decode_query(message, "query", schema) for message in golden.queries]
+    except ServiceError as error:
+        raise ArtifactError(f"{servable.model}/{servable.version}: {artifact.GOLDEN}: {error}") from error
     rank = Rank(item_count=golden.rows.shape[1], exclude_history=False, skip_ranking=True)
     vectors = servable.scorer.answer([Question(query, Embed()) for query in queries])
     rankings = servable.scorer.answer([Question(query, rank) for query in queries])

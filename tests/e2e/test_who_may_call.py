@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from bascule import CatalogueClient, LimitExceededError
+from bascule import CatalogueClient, Client, LimitExceededError
 from bascule.cli import bascule
 from bascule_server.signature import read_private_key, sign
 
@@ -63,6 +65,13 @@ publishers = ["{tmp_path}/publisher.pem"]
 callers = "{tmp_path}/callers.toml"
 """)
     return path
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Returns when it is so; fails where it does not come to that."""
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
 
 
 def run(*arguments: object) -> Any:
@@ -122,6 +131,25 @@ def test_a_server_with_publishers_does_not_start_with_what_none_of_them_signed(
     serving = serve(models=signed_models, config=config)
     assert serving.ended() == 2
     assert "manifest.sig is the signature of none of the 1 known publishers" in serving.sentences[-1]
+
+
+def test_a_version_that_comes_later_serves_when_it_is_signed_and_not_before(
+    serve: Any, signed_models: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "plain.toml"
+    path.write_text(f'publishers = ["{tmp_path}/publisher.pem"]\n')
+    serving = serve(models=signed_models, config=path)
+    with Client(f"127.0.0.1:{serving.port()}") as client:
+        newer = shutil.copytree(signed_models / "tiny" / "1", tmp_path / "tiny" / "2")
+        manifest = newer / "manifest.json"
+        manifest.write_text(manifest.read_text().replace('"version": "1"', '"version": "2"'))
+        newer.rename(signed_models / "tiny" / "2")
+        until(lambda: serving.count("version failed") == 1)
+        assert client.recommend("u1").version == 1
+        sign(signed_models / "tiny" / "2", read_private_key(tmp_path / "publisher.key"))
+        until(lambda: client.recommend("u1").version == 2)
+    (failed,) = (line["why"] for line in serving.log if line["event"] == "version failed")
+    assert "manifest.sig is the signature of none of the 1 known publishers" in failed
 
 
 @pytest.mark.parametrize("workers", [1, 2])

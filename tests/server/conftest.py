@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import grpc
 import numpy as np
 import pytest
+from fixed_versions import FixedVersions
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from known_callers import Known
 
@@ -162,16 +163,16 @@ def run_server(serve_in_process: Any) -> RunServer:
         **fields: Any,
     ) -> AsyncIterator[Running]:
         scorer = CountingScorer()
-        models = Models([Path("counting/3")], load or (lambda _: ServableVersion(MANIFEST, scorer)))  # type: ignore[arg-type]
+        source = FixedVersions([Path("counting/3")], load or (lambda _: ServableVersion(MANIFEST, scorer)))  # type: ignore[arg-type]
         async with (
-            serve_in_process(models, **fields) as served,
+            serve_in_process(source, **fields) as served,
             _channel(served.port, credentials) as channel,
         ):
             stubs = RecommendationServiceStub(channel), ModelServiceStub(channel), HealthStub(channel)
             running = Running(served.server, served.port, served.loop, served.working, channel, scorer, *stubs)
             if load is None:
                 await channel.channel_ready()
-                await _until_serving(models)
+                await _until_serving(served.server.models)
             try:
                 yield running
             finally:
@@ -188,5 +189,5 @@ def _channel(port: int, credentials: grpc.ChannelCredentials | None) -> grpc.aio
 
 async def _until_serving(models: Models) -> None:
     # There is nothing to wait for but the models themselves: a server tells nobody in its own process.
-    while any(known.serving is None for known in models.known()):  # noqa: ASYNC110
+    while not models.known() or any(known.serving is None for known in models.known()):  # noqa: ASYNC110
         await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from fixed_versions import FixedVersions
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from known_callers import (
     ASKING,
@@ -27,10 +28,10 @@ from structlog.testing import capture_logs
 
 from bascule import BasculeError, PermissionDeniedError, Query, Ranking, UnavailableError
 from bascule.standard_protos import health_pb2
-from bascule.v1 import catalogue_service_pb2
+from bascule.v1 import catalogue_service_pb2, model_admin_service_pb2
 from bascule.v1.artifact_pb2 import Manifest
 from bascule.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
-from bascule_server.models import Models
+from bascule.v1.model_admin_service_pb2_grpc import ModelAdminServiceStub
 from bascule_server.servable import ServableVersion
 
 
@@ -100,13 +101,13 @@ async def two_models(serve_in_process: Any, **fields: Any) -> AsyncIterator[grpc
         manifest = Manifest(model=folder.parent.name, version=1, dimension=2)
         return ServableVersion(manifest, CountingScorer())  # type: ignore[arg-type]  # all it needs
 
-    models = Models([Path("books/1"), Path("films/1")], load)
+    source = FixedVersions([Path("books/1"), Path("films/1")], load)
     async with (
-        serve_in_process(models, **fields) as served,
+        serve_in_process(source, **fields) as served,
         grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel,
     ):
         # There is nothing to wait for but the models themselves.
-        while any(each.serving is None for each in models.known()):  # noqa: ASYNC110
+        while [each.serving is None for each in served.server.models.known()] != [False, False]:  # noqa: ASYNC110
             await asyncio.sleep(0)
         yield channel
 
@@ -134,27 +135,42 @@ async def test_a_caller_asks_the_models_that_it_may_and_learns_of_no_other(serve
         assert await code(calls(channel, "films")["RecommendItems"](**by("all"))) is OK
 
 
-async def test_the_catalogue_has_the_same_gate(run_server: Any, known: Known) -> None:
-    known.let("editor", methods=["GetCatalogue"])
+async def test_what_listens_for_operators_has_the_same_gate(serve_in_process: Any, known: Known) -> None:
+    from server.conftest import MANIFEST, CountingScorer
+
+    known.let("editor", methods=["GetCatalogue", "GetServingPlan"])
+    known.let("stranger", methods=["GetCatalogue", "GetServingPlan"], models=["other"])
     known.let("asker")
-    async with (
-        run_server(catalogue_listen="127.0.0.1:0", load=lambda _: None, **known.fields) as running,
-        grpc.aio.insecure_channel(f"127.0.0.1:{running.server.catalogue_port}") as channel,
-    ):
-        stub: Any = CatalogueServiceStub(channel)
-        for call, request in (
-            (
-                stub.UpsertItems,
-                catalogue_service_pb2.UpsertItemsRequest(items=[catalogue_service_pb2.CatalogueItem(item_id="i")]),
-            ),
-            (stub.RetireItems, catalogue_service_pb2.RetireItemsRequest(item_ids=["i"])),
-            (stub.GetCatalogue, catalogue_service_pb2.GetCatalogueRequest()),
+    source = FixedVersions([Path("counting/3")], lambda _: ServableVersion(MANIFEST, CountingScorer()))  # type: ignore[arg-type]
+    fields = {"catalogue_listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", **known.fields}
+    async with serve_in_process(source, **fields) as served:
+        ports = served.server.operator_ports
+        async with (
+            grpc.aio.insecure_channel(f"127.0.0.1:{ports['catalogue_listen']}") as catalogue_channel,
+            grpc.aio.insecure_channel(f"127.0.0.1:{ports['admin_listen']}") as admin_channel,
         ):
-            assert await code(call(request)) is UNAUTHENTICATED
-            assert await code(call(request, **by("asker"))) is DENIED
-        # It may; there is just no model.
-        allowed = await code(stub.GetCatalogue(catalogue_service_pb2.GetCatalogueRequest(), **by("editor")))
-        assert allowed not in (UNAUTHENTICATED, DENIED)
+            catalogue: Any = CatalogueServiceStub(catalogue_channel)
+            admin: Any = ModelAdminServiceStub(admin_channel)
+            item = catalogue_service_pb2.CatalogueItem(item_id="i")
+            allowed = {
+                catalogue.GetCatalogue: catalogue_service_pb2.GetCatalogueRequest(model="counting"),
+                admin.GetServingPlan: model_admin_service_pb2.GetServingPlanRequest(model="counting"),
+            }
+            others = {
+                catalogue.UpsertItems: catalogue_service_pb2.UpsertItemsRequest(items=[item]),
+                catalogue.RetireItems: catalogue_service_pb2.RetireItemsRequest(item_ids=["i"]),
+                admin.SetServingPlan: model_admin_service_pb2.SetServingPlanRequest(model="counting"),
+                admin.RollBack: model_admin_service_pb2.RollBackRequest(model="counting"),
+            }
+            for call, request in (*allowed.items(), *others.items()):
+                assert await code(call(request)) is UNAUTHENTICATED
+                assert await code(call(request, **by("asker"))) is DENIED
+            for call, request in others.items():
+                assert await code(call(request, **by("editor"))) is DENIED
+            for call, request in allowed.items():
+                assert await code(call(request, **by("stranger"))) is DENIED
+                # It may; the catalogue of a model that only counts cannot be followed.
+                assert await code(call(request, **by("editor"))) not in (UNAUTHENTICATED, DENIED)
 
 
 async def test_tokens_name_callers_until_they_expire(run_server: Any, known: Known) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TypeAlias
 from google.protobuf.descriptor import FileDescriptor
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from bascule.v1 import catalogue_service_pb2, model_service_pb2, recommendation_service_pb2
+from bascule.v1 import catalogue_service_pb2, model_admin_service_pb2, model_service_pb2, recommendation_service_pb2
 from bascule_server.config import ConfigError
 
 ALL = "*"
@@ -35,7 +35,10 @@ METHODS: Mapping[str, Sequence[str]] = {
     **{
         name: (full_name,)
         for name, full_name in _methods_of(
-            recommendation_service_pb2.DESCRIPTOR, model_service_pb2.DESCRIPTOR, catalogue_service_pb2.DESCRIPTOR
+            recommendation_service_pb2.DESCRIPTOR,
+            model_service_pb2.DESCRIPTOR,
+            catalogue_service_pb2.DESCRIPTOR,
+            model_admin_service_pb2.DESCRIPTOR,
         )
     },
     "ServerReflectionInfo": tuple(

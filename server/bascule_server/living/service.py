@@ -86,7 +86,7 @@ class CatalogueService(CatalogueServiceServicer):
     def _follower(self, model: str, row_count: int) -> Follower:
         """The follower of a model, where the caller may ask it for so many rows now, of which each item is one."""
         access = CURRENT_CALL.get().access
-        serving = self._models.serving(ModelSelector(model=model), access.models)
+        serving = self._models.serving(ModelSelector(model=model), allowed=access.models)
         access.take(row_count)
         name = serving.name_and_version.model
         follower = self._followers[name]
