@@ -5,6 +5,8 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from bascule_server.identity.access import OPEN, Access
+
 _PROBES = ("/grpc.health.", "/grpc.reflection.", "/bascule.SelfTest/")
 
 
@@ -18,6 +20,8 @@ class Call:
     """When its answer is too late, in seconds on the monotonic clock."""
     start: float = field(default_factory=time.monotonic)
     """When it came, on the same clock."""
+    access: Access = OPEN
+    """What its caller may have."""
     row_count: int = 0
     """Rows taken in so far."""
     queue_seconds: float = 0.0

@@ -26,6 +26,29 @@ class ConfigError(Exception):
     """The configuration is not valid."""
 
 
+class Authentication(BaseModel):
+    """Who may call. Files are read again when they change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    callers: Annotated[Path, Field(strict=False)]
+    """A TOML file: the callers, what they prove themselves with, and what they may."""
+    key_set: Annotated[Path, Field(strict=False)] | None = None
+    """A JSON Web Key Set: whose tokens are believed. Absent: nobody's."""
+    issuer: Annotated[str, Field(min_length=1)] | None = None
+    """``iss`` of the tokens."""
+    audience: Annotated[str, Field(min_length=1)] | None = None
+    """``aud`` of the tokens: this server's name for those who make them."""
+
+    @model_validator(mode="after")
+    def _has_all_that_tokens_need(self) -> Self:
+        given = {"key_set": self.key_set, "issuer": self.issuer, "audience": self.audience}
+        missing = [name for name, value in given.items() if value is None]
+        if 0 < len(missing) < len(given):
+            raise ValueError(f"{missing[0]}: got none; expected key_set, issuer and audience together, or none of them")
+        return self
+
+
 class ServerConfig(BaseModel):
     """How to serve."""
 
@@ -36,8 +59,14 @@ class ServerConfig(BaseModel):
     certificate: PemFile | None = None
     private_key: PemFile | None = None
     """PEM files: the server's certificate with those that vouch for it, and its key. With both, calls come over TLS."""
+    client_authority: PemFile | None = None
+    """A PEM file: whose certificates callers must have. Absent: they need none."""
     allow_insecure: bool = False
     """Whether to listen beyond this machine, where anybody can read along and call."""
+    authentication: Authentication | None = None
+    """Who may call. Absent: everybody who can connect."""
+    publishers: Annotated[list[PemFile], Field(max_length=100)] = []
+    """PEM files, public keys: a version of a model is loaded only if one of them signed it. Empty: none need be."""
     metrics_listen: str | None = None
     """Address and port of ``/metrics`` for Prometheus; of several workers each takes the next port. Absent: none."""
     catalogue_listen: str | None = None
@@ -120,6 +149,12 @@ class ServerConfig(BaseModel):
         for missing, other in (("certificate", "private_key"), ("private_key", "certificate")):
             if getattr(self, missing) is None and getattr(self, other) is not None:
                 raise ValueError(f"{missing}: got none; expected a PEM file beside {other}, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _encrypts_where_callers_prove_themselves(self) -> Self:
+        if self.client_authority is not None and self.certificate is None:
+            raise ValueError("certificate: got none; expected one beside client_authority, which speaks of TLS")
         return self
 
     @model_validator(mode="after")

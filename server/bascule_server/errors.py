@@ -14,6 +14,7 @@ The texts are fixed: what is peculiar to an error stands in its details, where o
 the caller sent, shortened.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -50,6 +51,21 @@ class Reason(Enum):
         "The log of the catalogue is as large as it may be; publish a new version and begin a new log.",
     )
     LOG_DAMAGED = (StatusCode.DATA_LOSS, "The log of the catalogue is damaged before its end.")
+    UNAUTHENTICATED = (
+        StatusCode.UNAUTHENTICATED,
+        "The call has no key, token or certificate by which this server knows who calls.",
+    )
+    METHOD_NOT_ALLOWED = (StatusCode.PERMISSION_DENIED, "The caller may not call this method.")
+    MODEL_NOT_ALLOWED = (StatusCode.PERMISSION_DENIED, "The caller may not ask this model.")
+    QUOTA_EXCEEDED = (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "The caller asks for more rows a second than it may; try again later.",
+    )
+    IDENTITY_EXPIRED = (
+        StatusCode.UNAVAILABLE,
+        "What the stream began with does not tell any more who calls; begin another one.",
+        0.1,
+    )
     PLAN_FAILED = (StatusCode.UNAVAILABLE, "The plan could not be read or written; the server's log says why.", 1.0)
     PLAN_CHANGED = (StatusCode.ABORTED, "The plan was changed since; read it again.")
     NOTHING_TO_ROLL_BACK_TO = (StatusCode.FAILED_PRECONDITION, "There is no older version that can be loaded.")
@@ -82,6 +98,12 @@ class ServiceError(Exception):
     """What the field holds and what is allowed."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """More about the failure, for machines: the ``error_id`` of an INTERNAL one."""
+    retry_delay_seconds: float | None = None
+    """After how many seconds to try again, where that is not always the same for the reason."""
+
+    def __post_init__(self) -> None:
+        if self.retry_delay_seconds is None:
+            self.retry_delay_seconds = self.reason.retry_delay_seconds
 
     def __str__(self) -> str:
         """The text of the status: fixed by the reason, but for the field and what is wrong with it."""
@@ -109,8 +131,8 @@ def to_status(error: ServiceError) -> status_pb2.Status:
         bad_request = error_details_pb2.BadRequest()
         bad_request.field_violations.add(field=error.path, description=error.violation)
         status.details.add().Pack(bad_request)
-    if error.reason.retry_delay_seconds is not None:
+    if error.retry_delay_seconds is not None:
         retry_info = error_details_pb2.RetryInfo()
-        retry_info.retry_delay.FromMilliseconds(round(error.reason.retry_delay_seconds * 1000))
+        retry_info.retry_delay.FromMilliseconds(math.ceil(error.retry_delay_seconds * 1000))
         status.details.add().Pack(retry_info)
     return status

@@ -68,6 +68,12 @@ class Metrics:
         )
         self._shown: dict[KnownVersion, str] = {}
         self._held = Gauge("bascule_rows_held", "Rows taken in and not yet answered.", registry=self.registry)
+        self._files = Counter(
+            "bascule_files_changed",
+            "Files of the configuration that changed while it serves, by whether they could be used.",
+            ["file", "outcome"],
+            registry=self.registry,
+        )
 
     def call_ended(self, call: Call, status: str, seconds: float) -> None:
         """Counts a call or a stream, by the name of its gRPC status."""
@@ -97,6 +103,19 @@ class Metrics:
     def watch_held(self, count: Callable[[], int]) -> None:
         """Has ``count`` asked for the rows that are held whenever somebody looks."""
         self._held.set_function(count)
+
+    def file_changed(self, name: str, outcome: str) -> None:
+        """Counts that files changed, which the configuration calls so: ``taken`` or ``refused``."""
+        self._files.labels(name, outcome).inc()
+
+    def watch_expiry(self, expiry: Callable[[], float]) -> None:
+        """Has ``expiry`` asked when the certificate expires, in seconds since 1970, whenever somebody looks."""
+        gauge = Gauge(
+            "bascule_certificate_expiry_timestamp_seconds",
+            "When the certificate expires, in seconds since 1970.",
+            registry=self.registry,
+        )
+        gauge.set_function(expiry)
 
     def listen(self, host: str, port: int) -> Stop:
         """Answers ``GET /metrics`` from a thread of its own, until the function that it returns is called.

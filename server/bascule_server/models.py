@@ -9,7 +9,7 @@ A version is LOADING from when its folder was found, and then one of two things:
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from bascule.v1.artifact_pb2 import Manifest
 from bascule.v1.model_service_pb2 import ModelState
@@ -66,6 +66,10 @@ class Revised(Protocol):
         """How many changes it knows of."""
 
 
+Names: TypeAlias = frozenset[str] | None
+"""Of models; None: of all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Whom the versions of a model answer."""
@@ -86,16 +90,16 @@ class Models:
     def __init__(self) -> None:
         self._versions: list[KnownVersion] = []
         self._routes: dict[str, Route] = {}
-        self._found: dict[tuple[str, int, VersionLabel.ValueType], ServingModel] = {}
+        self._found: dict[tuple[str, int, VersionLabel.ValueType, Names], ServingModel] = {}
         """What selectors were found to mean, since anything changed."""
         self._canaries: dict[str, tuple[ServingModel, float]] = {}
         """Those that answer a part of the users, by the model's name."""
 
         self._shadows: dict[str, ServingModel] = {}
 
-    def known(self) -> Sequence[KnownVersion]:
-        """Every version, by name and then version."""
-        return self._versions
+    def known(self, allowed: Names = None) -> Sequence[KnownVersion]:
+        """Every version, by name and then version; of the models that are allowed, where not all are."""
+        return [known for known in self._versions if allowed is None or known.model in allowed]
 
     def announce(self, folder: Path) -> KnownVersion:
         """Makes a version known that is about to be loaded: its folder is ``<model>/<version>``."""
@@ -141,29 +145,35 @@ class Models:
         """Whom they answer."""
         return self._routes.get(model, Route())
 
-    def named(self, selector: ModelSelector) -> KnownVersion:
+    def named(self, selector: ModelSelector, allowed: Names = None) -> KnownVersion:
         """The version that is meant, in whatever state: the one that answers, or the newest, where none is named.
 
+        Args:
+            selector: names it.
+            allowed: names of the models that may be meant; None: all. Nothing tells of others whether there are any.
+
         Raises:
-            ServiceError: MODEL_NOT_FOUND; or INVALID_FIELD, where no model is named and several are known.
+            ServiceError: MODEL_NOT_FOUND; MODEL_NOT_ALLOWED; or INVALID_FIELD, where no model is named and several may
+                be meant.
         """
-        meant = self._meant(selector)
+        meant = self._meant(selector, allowed)
         return self._answering(meant, selector.label) or meant[-1]
 
-    def serving(self, selector: ModelSelector, user_id: str = "") -> ServingModel:
+    def serving(self, selector: ModelSelector, user_id: str = "", allowed: Names = None) -> ServingModel:
         """The version that is meant and serves; see ``ServingPlan`` for which, where none is named.
 
         Args:
             selector: names it.
             user_id: whom it answers alone, where it is one user.
+            allowed: as for ``named``.
 
         Raises:
             ServiceError: as ``named``; or NOT_READY, where what is meant is being loaded.
         """
-        key = (selector.model, selector.version, selector.label)
+        key = (selector.model, selector.version, selector.label, allowed)
         found = self._found.get(key)
         if found is None:
-            self._found[key] = found = self._looked_up(selector)
+            self._found[key] = found = self._looked_up(selector, allowed)
         if self._canaries and user_id and not (selector.version or selector.label):
             canary, weight = self._canaries.get(found.name_and_version.model, (None, 0.0))
             if canary is not None and is_of_canary(user_id, canary.name_and_version.version, weight):
@@ -174,8 +184,8 @@ class Models:
         """The version whose answers are only compared, where there is one that serves."""
         return self._shadows.get(model) if self._shadows else None
 
-    def _looked_up(self, selector: ModelSelector) -> ServingModel:
-        meant = self._meant(selector)
+    def _looked_up(self, selector: ModelSelector, allowed: Names) -> ServingModel:
+        meant = self._meant(selector, allowed)
         answering = self._answering(meant, selector.label)
         if answering is not None and answering.serving is not None:
             return answering.serving
@@ -194,17 +204,19 @@ class Models:
                 return known
         return serving[-1] if serving and label != VersionLabel.VERSION_LABEL_CANARY else None
 
-    def _meant(self, selector: ModelSelector) -> list[KnownVersion]:
+    def _meant(self, selector: ModelSelector, allowed: Names) -> list[KnownVersion]:
         """The versions that may be meant, the newest last."""
-        names = sorted({known.model for known in self._versions})
-        if not names:
+        if allowed is not None and selector.model and selector.model not in allowed:
+            raise ServiceError(Reason.MODEL_NOT_ALLOWED)
+        if not self._versions:
             # It has not been looked yet.
             raise ServiceError(Reason.NOT_READY)
+        names = sorted({known.model for known in self.known(allowed)})
         if not selector.model and len(names) > 1:
             raise invalid_field("model.model", f"got none; expected one of {', '.join(names)}")
         meant = [
             known
-            for known in self._versions
+            for known in self.known(allowed)
             if selector.model in ("", known.model) and selector.version in (0, known.version)
         ]
         if not meant:

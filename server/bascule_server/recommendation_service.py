@@ -81,7 +81,7 @@ class RecommendationService:
 
     async def RecommendItems(self, request: pb.RecommendItemsRequest, _context: object) -> bytes:
         """One ranking for one query."""
-        model = self._models.serving(request.model, request.query.user.user_id)
+        model = self._admitted(request.model, 1, request.query.user.user_id)
         question = decode_ranking(request, model.schema)
         answer = await self._answer_one(model, question)
         self._shadow.compare(request, model, answer)
@@ -94,7 +94,8 @@ class RecommendationService:
             ServiceError: as ``RecommendItems``.
         """
         request = _parsed(message)
-        model = self._models.serving(request.model, request.query.user.user_id)
+        model = self._models.serving(request.model, request.query.user.user_id, call.access.models)
+        call.access.take(1)
         question = decode_ranking(request, model.schema)
         call.row_count = 1
         self._admission.enter(1)
@@ -104,7 +105,8 @@ class RecommendationService:
 
     async def BatchRecommendItems(self, request: pb.BatchRecommendItemsRequest, _context: object) -> bytes:
         """A ranking, or its own error, for each of many queries."""
-        model = self._models.serving(request.model)
+        check_query_count(request.queries)
+        model = self._admitted(request.model, len(request.queries))
         rows = decode_rankings(request, model.schema)
         answers = await self._answer_many(model, rows)
         return encode_batch(answers, model.name_and_version)
@@ -117,17 +119,25 @@ class RecommendationService:
 
     async def ScoreItems(self, request: pb.ScoreItemsRequest, _context: object) -> pb.ScoreItemsResponse:
         """The scores of given items for one query."""
-        model = self._models.serving(request.model, request.query.user.user_id)
+        model = self._admitted(request.model, 1, request.query.user.user_id)
         question = decode_scores(request, model.schema)
         answer = await self._answer_one(model, question)
         return encode_scores(answer, model.name_and_version)
 
     async def EmbedQueries(self, request: pb.EmbedQueriesRequest, _context: object) -> pb.EmbedQueriesResponse:
         """The vector, or its own error, of each of many queries."""
-        model = self._models.serving(request.model)
+        check_query_count(request.queries)
+        model = self._admitted(request.model, len(request.queries))
         rows = decode_embeddings(request, model.schema)
         answers = await self._answer_many(model, rows)
         return pb.EmbedQueriesResponse(served_by=model.name_and_version, results=encode_embeddings(answers))
+
+    def _admitted(self, selector: pb.ModelSelector, row_count: int, user_id: str = "") -> ServingModel:
+        """The model that a call means, where its caller may ask it for so many rows now."""
+        access = CURRENT_CALL.get().access
+        model = self._models.serving(selector, user_id, access.models)
+        access.take(row_count)
+        return model
 
     async def _answer_one(self, model: ServingModel, question: Question) -> RowAnswer:
         (answer,) = await self._answer_many(model, [question])
@@ -141,8 +151,9 @@ class RecommendationService:
     async def _answer_message(self, request: pb.StreamRecommendItemsRequest) -> bytes:
         """The answer to one message of a stream. Its rows wait for room, and where calls wait too, for their turn."""
         check_query_count(request.queries)
+        access = await CURRENT_CALL.get().access.take_in_turn(len(request.queries))
         try:
-            model = self._models.serving(request.model)
+            model = self._models.serving(request.model, allowed=access.models)
         except ServiceError as error:
             return encode_message([error] * len(request.queries), request.sequence_id, None)
         rows = decode_message(request, model.schema)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import structlog
@@ -32,11 +32,12 @@ from bascule_server.admission import Admission
 from bascule_server.batcher import Batcher
 from bascule_server.channel_options import channel_options
 from bascule_server.config import ServerConfig, host_and_port
-from bascule_server.credentials import server_credentials
+from bascule_server.credentials import server_certificate, server_credentials
 from bascule_server.draining import Draining
 from bascule_server.footprint import give_back
 from bascule_server.health import Health
 from bascule_server.health_list import list_handler
+from bascule_server.identity import gate_of
 from bascule_server.interceptors import Surroundings, TimeoutPolicy
 from bascule_server.interceptors.call_log import CallLog
 from bascule_server.living.catalogues import LivingCatalogues
@@ -46,6 +47,8 @@ from bascule_server.model_service import ModelService
 from bascule_server.models import Models
 from bascule_server.recommendation_service import NAME as RECOMMENDATION_SERVICE
 from bascule_server.recommendation_service import RecommendationService
+from bascule_server.rotation import LOOK_SECONDS, Rotated
+from bascule_server.signature import read_publishers
 from bascule_server.transports.transport import QuickMethods, Transport
 from bascule_server.versions.admin_service import ModelAdminService
 from bascule_server.versions.copies import PrivateCopies
@@ -78,7 +81,15 @@ class Server:
     """One server in one event loop: ``listen``, ``start``, ``work`` until all is over, and ``stop``."""
 
     def __init__(self, config: ServerConfig, source: Source) -> None:
-        """Must be made in the event loop that it runs in. ``source``: where the versions come from."""
+        """Must be made in the event loop that it runs in.
+
+        Args:
+            config: how to serve.
+            source: where the versions come from.
+
+        Raises:
+            ConfigError: a file that the configuration names cannot be used.
+        """
         self._config = config
         self._is_loaded = False
         self._stop_metrics: Callable[[], None] = _ignore
@@ -88,6 +99,12 @@ class Server:
         self._metrics = Metrics() if config.metrics_listen else None
         window = WINDOW_SECONDS[config.transport]
         observe = self._metrics.batch_computed if self._metrics else _ignore
+        self._certificate = server_certificate(config)
+        if self._metrics and (certificate := self._certificate):
+            self._metrics.watch_expiry(certificate.value.expires.timestamp)
+        self._gate, callers = gate_of(config)
+        self._rotated: list[Rotated[Any]] = [*callers, *([self._certificate] if self._certificate else [])]
+        self._looking: asyncio.Task[None] | None = None
         self._draining = Draining()
         self._batcher = Batcher(config.largest_batch, self._worker, window, lambda: self._draining.call_count, observe)
         self._health = Health(SERVICES)
@@ -126,7 +143,8 @@ class Server:
         timeouts = TimeoutPolicy(config.default_timeout_seconds, config.max_timeout_seconds)
         observe = self._metrics.call_ended if self._metrics else _ignore
         log = CallLog(config.log_call_every, config.slow_call_seconds, observe)
-        surroundings, options = Surroundings(timeouts, self._draining, log), channel_options(config)
+        surroundings = Surroundings(timeouts, self._draining, log, self._gate)
+        options = channel_options(config)
         if config.transport == "aio":
             from bascule_server.transports.aio_transport import AioTransport
 
@@ -153,7 +171,6 @@ class Server:
         """Takes the port, for this server alone, and returns it.
 
         Raises:
-            ConfigError: there are credentials for TLS that cannot be used.
             ListenError: it cannot be had.
         """
         for field, transport in self._operator_transports.items():
@@ -165,7 +182,9 @@ class Server:
         try:
             if self._config.workers == 1:
                 bound_alone(address).close()
-            return transport.listen(address, server_credentials(self._config))
+            certificate = self._certificate
+            credentials = None if certificate is None else server_credentials(certificate, self._config)
+            return transport.listen(address, credentials)
         except (OSError, RuntimeError) as error:
             raise _cannot_listen(field, address, error) from error
 
@@ -180,9 +199,20 @@ class Server:
                 self._stop_metrics = self._metrics.listen(*host_and_port(self._config.metrics_listen))
             except OSError as error:
                 raise _cannot_listen("metrics_listen", self._config.metrics_listen, error) from error
+        if self._rotated:
+            self._looking = asyncio.create_task(self._look())
         for transport in self._operator_transports.values():
             await transport.start()
         await self._transport.start()
+
+    async def _look(self) -> None:
+        """Takes files that have changed, until it is cancelled."""
+        observe = self._metrics.file_changed if self._metrics else _ignore
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for rotated in self._rotated:
+                # A file may lie where reading takes a while.
+                await asyncio.to_thread(rotated.look, observe)
 
     async def work(self) -> None:
         """Loads the models, unless ``load`` has, computes what is asked of them and follows what is published.
@@ -230,6 +260,8 @@ class Server:
     async def close(self) -> None:
         """Closes the connections. What is not answered by now is cut off."""
         self._stop_metrics()
+        if self._looking is not None:
+            self._looking.cancel()
         if self._living is not None:
             self._living.end()
         for transport in self._operator_transports.values():
@@ -253,14 +285,16 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
 
     Raises:
         ArtifactError: there is no model, or one of them cannot be loaded.
-        ConfigError: there are credentials for TLS that cannot be used.
+        ConfigError: a file that the configuration names cannot be used.
         ListenError: the port cannot be had.
         CrashLoopError: workers died again and again.
         WorkerError: a worker could not start.
     """
     config = with_working_transport(config)
     # What is wrong with files is said once, and not by a worker.
-    server_credentials(config)
+    server_certificate(config)
+    gate_of(config)
+    read_publishers(config.publishers)
     if config.workers == 1:
         with asyncio.Runner(loop_factory=event_loop(config)) as runner:
             runner.run(serve(config, models_root, on_listening))
@@ -296,7 +330,7 @@ def with_working_transport(config: ServerConfig) -> ServerConfig:
         from bascule_server.transports.self_test import prove_core
 
         try:
-            prove_core()
+            prove_core(over_tls=config.certificate is not None)
         except Exception as error:  # noqa: BLE001 - whatever it is, grpc.aio does without
             _log.warning(
                 "the C core failed its test; grpc.aio serves instead", error=f"{type(error).__name__}: {error}"
@@ -317,11 +351,13 @@ async def serve(config: ServerConfig, models_root: Path, on_listening: Callable[
 
     Raises:
         ArtifactError: there is no model, or one of them cannot be loaded.
+        ConfigError: a file that the configuration names cannot be used.
         ListenError: the port cannot be had.
     """
     check_published(models_root)
     stop_asked = _stop_signal()
-    server = Server(config, ModelsFolder(models_root, PrivateCopies()))
+    source = ModelsFolder(models_root, PrivateCopies(), read_publishers(config.publishers))
+    server = Server(config, source)
     try:
         if config.workers > 1:
             # A worker that listens gets its share of the connections, and must have answers for them.

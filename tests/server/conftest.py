@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from fixed_versions import FixedVersions
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from known_callers import Known
 
 from bascule.v1.artifact_pb2 import (
     AttributeKind,
@@ -27,6 +28,7 @@ from bascule.v1.artifact_pb2 import (
 from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
+from bascule_server import server
 from bascule_server.item_ids import ItemIds
 from bascule_server.models import Models
 from bascule_server.query import Answer, ItemScores, NothingKnownError, QueryVector, Question, Rank, Ranking, Score
@@ -124,6 +126,18 @@ def manifest() -> Manifest:
 @pytest.fixture
 def schema() -> Schema:
     return schema_of(MANIFEST)
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Known:
+    """Files that say who may call."""
+    return Known(tmp_path)
+
+
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has servers look at their files all the time."""
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -1,23 +1,35 @@
-"""Surrounds each call, from the outside in: log, error boundary, draining, deadline."""
+"""Surrounds each call, from the outside in: log, error boundary, draining, identity, deadline."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from typing import cast
+from typing import Protocol, cast
 
 from bascule_server.calls import CURRENT_CALL, Call
 from bascule_server.draining import Draining
+from bascule_server.identity import Access, Presented
 from bascule_server.interceptors.call_log import CallLog
 from bascule_server.interceptors.deadline import TimeoutPolicy, deadline
 from bascule_server.interceptors.error_boundary import error_boundary
 
 
+class Gatekeeper(Protocol):
+    """What decides who may call."""
+
+    def access(self, method: str, presented: Presented) -> Access:
+        """See ``Gate``."""
+
+
 class Surroundings:
     """What all calls of one server have around them."""
 
-    def __init__(self, timeouts: TimeoutPolicy, draining: Draining, log: CallLog) -> None:
+    def __init__(
+        self, timeouts: TimeoutPolicy, draining: Draining, log: CallLog, gate: Gatekeeper | None = None
+    ) -> None:
+        """``gate`` is None where everybody may call."""
         self._timeouts = timeouts
+        self._gate = gate
         self.draining = draining
         self.log = log
 
@@ -32,12 +44,23 @@ class Surroundings:
         now = time.monotonic()
         return Call(method, now + self._timeouts.timeout(allowed_seconds, is_stream=is_stream), now)
 
+    def admit(self, call: Call, presented: Presented) -> None:
+        """Finds out what the caller may have, by what it proves itself with.
+
+        Raises:
+            ServiceError: UNAUTHENTICATED or METHOD_NOT_ALLOWED.
+        """
+        if self._gate is not None:
+            call.access = self._gate.access(call.method, presented)
+            call.access.check()
+
     @asynccontextmanager
-    async def around(self, call: Call, *, is_stream: bool) -> AsyncIterator[None]:
+    async def around(self, call: Call, presented: Presented, *, is_stream: bool) -> AsyncIterator[None]:
         """Surrounds what the running task does to answer ``call``. Of exceptions, raises ``ServiceError`` alone."""
         CURRENT_CALL.set(call)
         task = cast(asyncio.Task[None], asyncio.current_task())
         draining = nullcontext() if call.is_probe else self.draining.in_flight(task, is_stream=is_stream)
         with self.log.around(call), error_boundary(), draining:
+            self.admit(call, presented)
             async with deadline(call):
                 yield

@@ -9,8 +9,9 @@ from typing import Any, NoReturn, TypeAlias, cast
 import grpc
 
 from bascule_server.errors import ServiceError
+from bascule_server.identity import Presented
 from bascule_server.interceptors import Surroundings
-from bascule_server.transports.messages import lenient, readable, trailing_metadata
+from bascule_server.transports.messages import Metadata, lenient, readable, trailing_metadata
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -93,8 +94,9 @@ class _CallInterceptor(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _around(self, method: str, context: Context, *, is_stream: bool) -> AsyncIterator[None]:
         call = self._surroundings.call(method, context.time_remaining(), is_stream=is_stream)
+        presented = Presented(cast(Metadata, context.invocation_metadata() or ()), context.peer_identities)
         try:
-            async with self._surroundings.around(call, is_stream=is_stream):
+            async with self._surroundings.around(call, presented, is_stream=is_stream):
                 yield
         except ServiceError as error:
             await _abort(context, error)

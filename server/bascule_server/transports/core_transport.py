@@ -14,6 +14,7 @@ import grpc
 
 from bascule_server.errors import Reason, ServiceError
 from bascule_server.faults import fault
+from bascule_server.identity import Presented
 from bascule_server.interceptors import Surroundings
 from bascule_server.transports.c_core import CoreServer, IncomingCall
 from bascule_server.transports.core_loop import CoreEventLoop
@@ -100,7 +101,7 @@ class CoreTransport:
         incoming, is_stream = awaited.incoming, handler.response_streaming
         call = self._surroundings.call(incoming.method, incoming.remaining_seconds, is_stream=is_stream)
         try:
-            async with self._surroundings.around(call, is_stream=is_stream):
+            async with self._surroundings.around(call, _presented(incoming), is_stream=is_stream):
                 if is_stream:
                     await _answer_stream(awaited, handler)
                     return
@@ -139,6 +140,10 @@ async def _requests(awaited: _AwaitedCall, handler: Handler) -> AsyncIterator[ob
 
 def _serialised(handler: Handler, response: object) -> bytes:
     return cast(Callable[[object], bytes], handler.response_serializer)(response)
+
+
+def _presented(incoming: IncomingCall) -> Presented:
+    return Presented(incoming.metadata, incoming.peer_names)
 
 
 def _cancel_if(task: asyncio.Task[None], is_cut_short: bool) -> None:
@@ -235,6 +240,7 @@ class _QuickCall:
         self._call = self._surroundings.call(self._incoming.method, self._incoming.remaining_seconds, is_stream=False)
         try:
             self._surroundings.draining.enter(self)
+            self._surroundings.admit(self._call, _presented(self._incoming))
             self._method(_present(message), self._call, self)
         except ServiceError as error:
             self.fail(error)

@@ -1,5 +1,6 @@
 """From bytes to messages, and from errors to what goes over the wire, alike in all transports."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, cast
 
@@ -36,6 +37,6 @@ def readable(request: object) -> object:
 def trailing_metadata(error: ServiceError) -> Metadata:
     """What goes with the status of a call that failed."""
     details: tuple[str, str | bytes] = ("grpc-status-details-bin", to_status(error).SerializeToString())
-    if error.reason.retry_delay_seconds is None:
+    if error.retry_delay_seconds is None:
         return (details,)
-    return (details, ("grpc-retry-pushback-ms", str(round(error.reason.retry_delay_seconds * 1000))))
+    return (details, ("grpc-retry-pushback-ms", str(math.ceil(error.retry_delay_seconds * 1000))))

@@ -9,6 +9,7 @@ import structlog
 
 from bascule.v1 import model_admin_service_pb2 as pb
 from bascule.v1.model_admin_service_pb2_grpc import ModelAdminServiceServicer
+from bascule_server.calls import CURRENT_CALL
 from bascule_server.errors import Reason, ServiceError, invalid_field
 from bascule_server.models import Models
 from bascule_server.versions.models_folder import Published
@@ -39,15 +40,22 @@ class ModelAdminService(ModelAdminServiceServicer):
     async def RollBack(self, request: pb.RollBackRequest, _context: object) -> pb.RollBackResponse:
         """The version before the one that is stable."""
         published = await self._published(request.model)
-        present = self._models.route_of(request.model).stable
+        plan = _readable_plan(published)
+        # Not what answers now: this worker may not have followed the plan yet.
+        present = plan.stable or self._models.route_of(request.model).stable
         failed = self._watcher.failed_versions(request.model)
         older = [version for version in published.folders if version < present and version not in failed]
         if not older:
             raise ServiceError(Reason.NOTHING_TO_ROLL_BACK_TO)
-        plan = pb.ServingPlan(revision=_readable_plan(published).revision, stable=max(older))
+        plan = pb.ServingPlan(revision=plan.revision, stable=max(older))
         return pb.RollBackResponse(plan=await self._write(request.model, published, plan))
 
     async def _published(self, model: str) -> Published:
+        """What is published of a model, where the caller may ask about it now."""
+        access = CURRENT_CALL.get().access
+        if access.models is not None and model not in access.models:
+            raise ServiceError(Reason.MODEL_NOT_ALLOWED)
+        access.take(1)
         try:
             published = (await self._watcher.published()).get(model)
         except OSError as error:

@@ -2,7 +2,8 @@
 
 Item vectors and indexes are mapped into memory. Were the published files mapped, whoever truncates one would end the
 server with SIGBUS, and whoever writes into one would change answers. A copy lies in a folder that belongs to the user
-of the server alone; all workers of the machine map the same one, and the last that lets go of it removes it.
+of the server alone; all workers of the machine map the same one. What nobody uses is removed whenever another copy is
+made or a version is let go, and so is what a server that ended left behind.
 
     <temporary folder>/bascule-<user>/<digest of the manifest>/<model>/<version>/...
                                       <digest of the manifest>.lock   held by those who use it
@@ -15,18 +16,12 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bascule_server.artifact import (
-    MANIFEST,
-    MAX_MANIFEST_BYTES,
-    ArtifactError,
-    check_files,
-    read_manifest,
-)
+from bascule_server.artifact import MANIFEST, ArtifactError, check_files, parse_manifest, read_bytes, read_manifest
 
 _CHUNK_BYTES = 8 * 1024 * 1024
 
@@ -51,15 +46,20 @@ class PrivateCopies:
         """``root`` is made where it is missing; by default it is below the temporary folder, so ``TMPDIR`` moves it."""
         self._root = root or Path(tempfile.gettempdir()) / f"bascule-{os.getuid()}"
 
-    def take(self, folder: Path) -> PrivateCopy:
+    def take(self, folder: Path, check: Callable[[bytes], None] = lambda _: None) -> PrivateCopy:
         """A copy of the artifact in ``folder``: one that is there, or a new one.
+
+        Args:
+            folder: of the artifact.
+            check: is given the bytes of the manifest, which are those of the copy; raises ``ArtifactError``.
 
         Raises:
             ArtifactError: the folder is no artifact, lacks files, or cannot be copied.
         """
         try:
-            read_manifest(folder)
-            manifest = _bytes_of(folder / MANIFEST)
+            manifest = read_bytes(folder / MANIFEST)
+            check(manifest)
+            parse_manifest(folder, manifest)
             with self._alone():
                 self._sweep()
                 return self._taken(folder, manifest, self._root / hashlib.sha256(manifest).hexdigest()[:32])
@@ -150,11 +150,6 @@ def _copy_file(source: Path, target: Path, size: int) -> None:
                     size -= len(chunk)
     finally:
         os.close(reading)
-
-
-def _bytes_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_MANIFEST_BYTES)
 
 
 def _remove(place: Path) -> None:

@@ -1,15 +1,20 @@
 """The folder of the models: which versions are published in it, and what the plans say."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bascule.v1.model_admin_service_pb2 import ServingPlan
 from bascule_server.artifact import MANIFEST, ArtifactError
 from bascule_server.servable import ServableVersion, load_servable
+from bascule_server.signature import check_signature
 from bascule_server.versions.copies import PrivateCopies, PrivateCopy
 from bascule_server.versions.plan import PlanError, read_plan
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -38,9 +43,17 @@ class Loaded(NamedTuple):
 class ModelsFolder:
     """``<root>/<model>/<version>/manifest.json``, as `bascule train` writes them."""
 
-    def __init__(self, root: Path, copies: PrivateCopies) -> None:
+    def __init__(self, root: Path, copies: PrivateCopies, publishers: "Sequence[Ed25519PublicKey]" = ()) -> None:
+        """Takes where the versions are.
+
+        Args:
+            root: of the models.
+            copies: what is loaded.
+            publishers: one of them must have signed a version; none where they need not be signed.
+        """
         self._root = root
         self._copies = copies
+        self._publishers = publishers
 
     def look(self) -> dict[str, Published]:
         """What is published, by the name of the model.
@@ -59,12 +72,16 @@ class ModelsFolder:
         Raises:
             ArtifactError: it cannot be.
         """
-        copy = self._copies.take(folder)
+        copy = self._copies.take(folder, partial(self._check_signature, folder))
         try:
             return Loaded(load_servable(copy.folder), copy)
         except BaseException:
             copy.release()
             raise
+
+    def _check_signature(self, folder: Path, manifest: bytes) -> None:
+        if self._publishers:
+            check_signature(folder, manifest, self._publishers)
 
     def sweep(self) -> None:
         """Removes the copies that nobody uses."""
