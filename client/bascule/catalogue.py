@@ -10,7 +10,7 @@ from typing import Self
 
 import grpc
 
-from bascule.channel import open_channels
+from bascule.channel import checked_timeout, open_channels
 from bascule.errors import rpc_errors
 from bascule.query import FeatureValue
 from bascule.requests import feature_message, text_message
@@ -66,7 +66,7 @@ class CatalogueClient:
     Args:
         target: Address and port.
         model: The model whose catalogue changes. Empty: the only one that the server has.
-        timeout: How many seconds a call may take.
+        timeout: How many seconds a call may take, above 0.
         credentials: For an encrypted connection.
 
     Every method raises ``BasculeError`` for what the server, or the way to it, does wrong, and ``ValueError`` or
@@ -82,7 +82,7 @@ class CatalogueClient:
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._model = model
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         (self._channel,) = open_channels(target, credentials, 1)
         self._catalogue = CatalogueServiceStub(self._channel)
 

@@ -34,8 +34,9 @@ from bascule import (
 )
 from bascule.v1.artifact_pb2 import Manifest
 from bascule_server import artifact
-from bascule_server.living import log, service
-from bascule_server.living.log import NAME, CatalogueLog, Record, encoded
+from bascule_server.living import compaction, log, service
+from bascule_server.living.log import NAME, CatalogueLog
+from bascule_server.living.log_format import Record, encoded
 from bascule_server.models import Models, newest_versions
 
 PATIENCE_SECONDS = 30.0
@@ -241,7 +242,7 @@ async def test_a_full_log_and_a_change_that_is_too_large_are_refused(
     catalogue: CatalogueClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(log, "MAX_LOG_BYTES", 10)
+        patch.setattr(log, "MAX_FILE_BYTES", 40)
         with pytest.raises(LimitExceededError) as full:
             await asyncio.to_thread(catalogue.retire, ["i1"])
         assert full.value.reason == "LOG_FULL"
@@ -311,6 +312,33 @@ def test_a_log_that_cannot_be_read_stops_the_start_with_one_sentence(living: Any
     refused = living()
     assert refused.ended() == 2
     assert "catalogue.log: cannot be read" in refused.sentences[-1]
+
+
+def test_a_file_that_is_no_log_stops_the_start_with_one_sentence_and_is_left_as_it_is(
+    living: Any, own_models: Path
+) -> None:
+    path = own_models / "tiny" / NAME
+    path.write_text("a note to myself")
+    refused = living()
+    assert refused.ended() == 2
+    assert "catalogue.log: got a file that is no log of a catalogue" in refused.sentences[-1]
+    assert path.read_text() == "a note to myself"
+
+
+async def test_a_log_of_much_that_is_superseded_is_compacted_while_it_is_served(
+    catalogue: CatalogueClient, own_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "MIN_BYTES", 2_000)
+    path = own_models / "tiny" / NAME
+    sizes = []
+    for number in range(100):
+        await asyncio.to_thread(catalogue.upsert, {f"new-{number % 3}": {"year": number}})
+        sizes.append(path.stat().st_size)
+    await asyncio.to_thread(until, lambda: catalogue.state().revision == 100)
+    state = await asyncio.to_thread(catalogue.state)
+    assert (state.log_revision, state.upserted_count, state.log_is_damaged) == (100, 3, False)
+    await asyncio.to_thread(until, lambda: path.stat().st_size < 100 * sizes[0] / 2)
+    assert CatalogueLog(path).read()[-1].revision > 1
 
 
 def test_the_code_of_the_page_runs(living: Any, free_port: int, capsys: pytest.CaptureFixture[str]) -> None:

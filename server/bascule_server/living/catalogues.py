@@ -6,6 +6,7 @@ from functools import partial
 from bascule_server.artifact import ArtifactError
 from bascule_server.living.follower import Follower
 from bascule_server.living.log import NAME, CatalogueLog
+from bascule_server.living.log_format import LogFormatError
 from bascule_server.living.version import LivingVersion, State
 from bascule_server.models import KnownVersion, Models
 from bascule_server.servable import ServableVersion
@@ -34,6 +35,8 @@ class LivingCatalogues:
             follower.catch_up()
         except OSError as error:
             raise ArtifactError(f"{log.path}: cannot be read: {error.strerror}") from error
+        except LogFormatError as error:
+            raise ArtifactError(str(error)) from error
         self.followers[known.model] = follower
         return version.state
 
