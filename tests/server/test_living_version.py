@@ -119,7 +119,7 @@ def _tail(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_tail")
 @settings(max_examples=100, derandomize=True, deadline=None)
-@given(changes=changes, asked=st.lists(questions, min_size=1, max_size=4), is_one_by_one=st.booleans())
+@given(changes=changes, asked=st.lists(questions, min_size=1, max_size=4), is_one_by_one=st.booleans(), data=st.data())
 def test_answers_are_those_of_a_catalogue_that_always_was_so(
     servable: ServableVersion,
     artifact_folder: Path,
@@ -128,10 +128,17 @@ def test_answers_are_those_of_a_catalogue_that_always_was_so(
     changes: list[Any],
     asked: list[Question],
     is_one_by_one: bool,
+    data: st.DataObject,
 ) -> None:
     living = LivingVersion(servable, artifact_folder)
+    merge = None
     for revision, change in enumerate(changes if is_one_by_one else (), 1):
         living.apply([change_of(change)], revision)
+        if merge is not None and data.draw(st.booleans(), "takes over"):
+            living.take_over(merge.run())
+            merge = None
+        elif merge is None and data.draw(st.booleans(), "begins to merge"):
+            merge = living.to_merge()
     if changes and not is_one_by_one:
         living.apply([change_of(change) for change in changes], len(changes))
     apply_to(walk, placing, changes)

@@ -33,6 +33,7 @@ class LivingCatalogues:
         follower = Follower(log, version, partial(self._changed, known))
         try:
             follower.catch_up()
+            follower.merge_now()
         except OSError as error:
             raise ArtifactError(f"{log.path}: cannot be read: {error.strerror}") from error
         except LogFormatError as error:

@@ -11,6 +11,7 @@ from bascule.v1.catalogue_service_pb2 import CatalogueChange
 from bascule_server.faults import fault
 from bascule_server.living.log import CatalogueLog
 from bascule_server.living.log_format import LogDamagedError, LogFormatError, Record
+from bascule_server.living.merger import Merger
 from bascule_server.living.version import LivingVersion, State
 
 LOOK_SECONDS = 0.1
@@ -32,6 +33,7 @@ class Follower:
         """
         self._log_file = log
         self.version = version
+        self._merger = Merger(version)
         self._on_change = on_change
         self._told = ""
         self._looks = threading.Event()
@@ -78,6 +80,10 @@ class Follower:
         except LogDamagedError as error:
             _log.error("catalogue log damaged", log=str(error))
 
+    def merge_now(self) -> None:
+        """Merges what was caught up on, before anybody is served."""
+        self._merger.merge_now()
+
     def _apply(self, records: Sequence[Record]) -> None:
         changes = [change for record in records if (change := _change_of(record)) is not None]
         self._on_change(self.version.apply(changes, records[-1].revision))
@@ -88,6 +94,8 @@ class Follower:
             self._looks.clear()
             try:
                 self.catch_up()
+                if (state := self._merger.look()) is not None:
+                    self._on_change(state)
             except OSError as error:
                 self._tell_once(f"{self.log_path}: {error.strerror}")
             except LogFormatError as error:
