@@ -51,10 +51,12 @@ class CatalogueState:
     """Items of the version that are found no more."""
     unplaced_count: int
     """Items that came, which this version cannot place, since it has no item tower."""
+    left_out_value_count: int
+    """Values of items that came, which this version does not declare: the items are served without them."""
     last_change: datetime | None
     """When the last change was asked for that the worker knows of, in UTC."""
     log_is_damaged: bool
-    """Whether the log is damaged before its end; then no change behind that is known."""
+    """Whether the log is damaged before its end, or is no log; then no change behind that is known."""
 
 
 class CatalogueClient:
@@ -123,6 +125,7 @@ class CatalogueClient:
             upserted_count=response.upserted_count,
             retired_count=response.retired_count,
             unplaced_count=response.unplaced_count,
+            left_out_value_count=response.left_out_value_count,
             last_change=response.last_change_time.ToDatetime(UTC) if response.HasField("last_change_time") else None,
             log_is_damaged=response.log_is_damaged,
         )

@@ -49,7 +49,7 @@ class Reason(Enum):
         StatusCode.RESOURCE_EXHAUSTED,
         "The log of the catalogue is as large as it may be; publish a new version and begin a new log.",
     )
-    LOG_DAMAGED = (StatusCode.DATA_LOSS, "The log of the catalogue is damaged before its end.")
+    LOG_DAMAGED = (StatusCode.DATA_LOSS, "The log of the catalogue is damaged before its end, or is none.")
     OVERLOADED = (StatusCode.UNAVAILABLE, "The server has as many rows to answer as it takes; try again later.", 0.1)
     NOT_READY = (StatusCode.UNAVAILABLE, "The model is being loaded; try again later.", 0.5)
     STOPPING = (StatusCode.UNAVAILABLE, "The server is stopping; try again elsewhere.", 0.1)

@@ -94,7 +94,8 @@ class Server:
         self._add_services()
         self.catalogue_port = 0
         """Where changes of the catalogue are taken, after ``listen``; 0: nowhere."""
-        self._living = LivingCatalogues(models) if config.catalogue_listen else None
+        watch = self._metrics.watch_catalogue if self._metrics else _ignore
+        self._living = LivingCatalogues(models, watch) if config.catalogue_listen else None
         self._catalogue_transport = None if self._living is None else self._new_catalogue_transport(self._living)
 
     def _new_catalogue_transport(self, living: LivingCatalogues) -> Transport:

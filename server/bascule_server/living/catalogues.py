@@ -1,6 +1,7 @@
 """The living catalogues of a server: one for each model, followed from when the model is loaded."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from bascule_server.artifact import ArtifactError
@@ -15,9 +16,10 @@ from bascule_server.servable import ServableVersion
 class LivingCatalogues:
     """Has what serves follow the logs beside the models."""
 
-    def __init__(self, models: Models) -> None:
-        """Must be made in the event loop that serves."""
+    def __init__(self, models: Models, watch: Callable[[str, Callable[[], State]], None]) -> None:
+        """Must be made in the event loop that serves. ``watch`` is told how to ask for the state of each model."""
         self._models = models
+        self._watch = watch
         self._loop = asyncio.get_running_loop()
         self.followers: dict[str, Follower] = {}
         """By the name of the model."""
@@ -39,6 +41,7 @@ class LivingCatalogues:
         except LogFormatError as error:
             raise ArtifactError(str(error)) from error
         self.followers[known.model] = follower
+        self._watch(known.model, lambda: version.state)
         return version.state
 
     def start(self) -> None:

@@ -28,8 +28,7 @@ MAX_ITEMS = 1_000
 """Of one call."""
 
 MAX_UPSERTED = 100_000
-"""Items that came since the version was made: they are searched beside its index, and are in the memory of each
-worker."""
+"""Items that came since the version was made: they are in the memory of each worker."""
 
 
 class CatalogueService(CatalogueServiceServicer):
@@ -86,6 +85,7 @@ class CatalogueService(CatalogueServiceServicer):
             log_revision=max(log.revision, state.revision),
             last_change_time=state.last_change,
             log_is_damaged=log.is_damaged,
+            left_out_value_count=state.left_out_count,
         )
 
     def _follower(self, model: str) -> Follower:
