@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import polars as pl
@@ -33,6 +34,8 @@ from bascule import (
     UnavailableError,
 )
 from bascule.v1.artifact_pb2 import Manifest
+from bascule.v1.catalogue_service_pb2 import CatalogueChange, CatalogueItem
+from bascule.v1.recommendation_service_pb2 import FeatureValue as FeatureValueMessage
 from bascule_server import artifact
 from bascule_server.living import compaction, log, service
 from bascule_server.living.log import NAME, CatalogueLog
@@ -262,6 +265,29 @@ async def test_a_log_that_cannot_be_written_fails_the_call_and_is_written_when_i
     (own_models / "tiny" / NAME).rmdir()
     assert await asyncio.to_thread(catalogue.upsert, {"new": {}}) == 1
     await asyncio.to_thread(until, lambda: catalogue.state().revision == 1)
+
+
+async def test_what_a_version_leaves_out_of_an_older_log_is_counted(
+    serve_in_process: Any, own_models: Path, free_port: int
+) -> None:
+    values = {"colour": FeatureValueMessage(category="red"), "year": FeatureValueMessage(number=1990)}
+    change = CatalogueChange(upserted=[CatalogueItem(item_id="new", values=values)])
+    CatalogueLog(own_models / "tiny" / NAME).append(change.SerializeToString())
+    fields = {"catalogue_listen": "127.0.0.1:0", "metrics_listen": f"127.0.0.1:{free_port}"}
+    async with serve_in_process(Models(newest_versions(own_models)), **fields) as served:
+        with CatalogueClient(f"127.0.0.1:{served.server.catalogue_port}") as client:
+            await asyncio.to_thread(until, partial(is_ready, client))
+            state = await asyncio.to_thread(client.state)
+        page = await asyncio.to_thread(lambda: urlopen(f"http://127.0.0.1:{free_port}/metrics").read().decode())
+    assert (state.upserted_count, state.left_out_value_count, state.unplaced_count) == (1, 1, 0)
+    assert 'bascule_catalogue_left_out_values{model="tiny"} 1.0' in page
+    assert 'bascule_catalogue_revision{model="tiny"} 1.0' in page
+
+
+@pytest.mark.parametrize("timeout", [0, -0.5, float("nan")])
+def test_a_client_without_time_is_not_made(timeout: float) -> None:
+    with pytest.raises(ValueError, match=f"timeout is more than 0 seconds; got {timeout:g}"):
+        CatalogueClient("127.0.0.1:1", timeout=timeout)
 
 
 def test_a_model_that_is_not_there_is_not_found(living: Any, free_port: int) -> None:

@@ -1,7 +1,7 @@
 """What Prometheus gets to see: calls, rows and batches are counted, and no user or item is named."""
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 import grpc
@@ -39,6 +39,23 @@ def test_rows_that_are_held_are_asked_for_when_somebody_looks() -> None:
     assert value(metrics, "bascule_rows_held") == 3
     held[0] = 0
     assert value(metrics, "bascule_rows_held") == 0
+
+
+class Counts(NamedTuple):
+    revision: int
+    unplaced_count: int
+    left_out_count: int
+
+
+def test_how_catalogues_stand_is_asked_for_when_somebody_looks_by_their_model() -> None:
+    metrics, counts = Metrics(), [Counts(7, 2, 5)]
+    metrics.watch_catalogue("films", lambda: counts[0])
+    metrics.watch_catalogue("books", lambda: Counts(1, 0, 0))
+    names = ("bascule_catalogue_revision", "bascule_catalogue_unplaced_items", "bascule_catalogue_left_out_values")
+    assert [value(metrics, name, model="films") for name in names] == [7, 2, 5]
+    counts[0] = Counts(8, 1, 0)
+    assert [value(metrics, name, model="films") for name in names] == [8, 1, 0]
+    assert [value(metrics, name, model="books") for name in names] == [1, 0, 0]
 
 
 def read(port: int) -> str:

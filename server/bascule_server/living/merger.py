@@ -69,6 +69,13 @@ class Merger:
         return self._version.take_over(done.merged)
 
 
+def give_way() -> None:
+    """Has this thread give way to others."""
+    with suppress(OSError):  # Linux alone knows it of each thread
+        niceness = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+
+
 def _run(merge: Merge) -> _Done:
     began = time.thread_time()
     return _Done(merge.run(), time.thread_time() - began)
@@ -80,9 +87,7 @@ def _in_a_thread(merge: Merge) -> Future[_Done]:
 
     def run() -> None:
         try:
-            with suppress(OSError):  # Linux alone knows it of each thread
-                niceness = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+            give_way()
             future.set_result(_run(merge))
         except BaseException as exception:  # noqa: BLE001 - whoever asks for the result is told
             future.set_exception(exception)
