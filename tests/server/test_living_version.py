@@ -293,3 +293,7 @@ def test_a_ranking_tower_orders_items_that_came_later_among_the_others(ranked_fo
     after = ranked(state, HISTORY, Rank(item_count=200))
     assert (before.is_ranked, after.is_ranked) == (True, True)
     assert sorted(after.item_ids) == sorted([*before.item_ids, "new"])
+    merge = living.to_merge()
+    assert merge is not None
+    merged = ranked(living.take_over(merge.run()), HISTORY, Rank(item_count=200))
+    assert (merged.item_ids, merged.scores.tobytes()) == (after.item_ids, after.scores.tobytes())

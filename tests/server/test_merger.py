@@ -9,8 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from bascule.v1.catalogue_service_pb2 import CatalogueChange, CatalogueItem
+from bascule_server.living.follower import Follower
+from bascule_server.living.log import CatalogueLog
 from bascule_server.living.merge import Merge, Merged
 from bascule_server.living.merger import REST, Merger
+from bascule_server.living.retrieval import SegmentedRetriever
 from bascule_server.living.version import LivingVersion, State
 from bascule_server.query import Query, Question, Rank, Ranking
 from bascule_server.servable import ServableVersion, load_servable
@@ -39,8 +42,11 @@ def living(servable: ServableVersion, artifact_folder: Path) -> LivingVersion:
 
 
 def come(living: LivingVersion, *item_ids: str) -> State:
-    change = CatalogueChange(upserted=[CatalogueItem(item_id=each) for each in item_ids])
-    return living.apply([change], living.state.revision + 1)
+    return living.apply([change_of(*item_ids)], living.state.revision + 1)
+
+
+def change_of(*item_ids: str) -> CatalogueChange:
+    return CatalogueChange(upserted=[CatalogueItem(item_id=each) for each in item_ids])
 
 
 def go(living: LivingVersion, *item_ids: str) -> State:
@@ -48,7 +54,11 @@ def go(living: LivingVersion, *item_ids: str) -> State:
 
 
 def found(living: LivingVersion) -> list[str]:
-    (ranking,) = living.state.scorer.answer([Question(Query(history=["i1"]), Rank(item_count=1_000))])
+    return found_by(living.state)
+
+
+def found_by(state: State) -> list[str]:
+    (ranking,) = state.scorer.answer([Question(Query(history=["i1"]), Rank(item_count=1_000))])
     assert isinstance(ranking, Ranking)
     return ranking.item_ids
 
@@ -134,6 +144,35 @@ def until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not is_so():
         assert time.monotonic() < deadline
+
+
+def test_while_a_thread_applies_and_merges_every_answer_is_that_of_its_revision(
+    living: LivingVersion, servable: ServableVersion, artifact_folder: Path, tmp_path: Path
+) -> None:
+    plain, changes = LivingVersion(servable, artifact_folder), []
+    expected = [found(plain)]
+    for number in range(1, 21):
+        changes.append(change_of(f"i{number}", f"new-{number % 6}"))
+        expected.append(found_by(plain.apply(changes[-1:], number)))
+    log, states = CatalogueLog(tmp_path / "catalogue.log"), [living.state]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bascule_server.living.merger.REST", 0)
+        follower = Follower(CatalogueLog(log.path), living, states.append)
+        follower.start()
+        for revision, change in enumerate(changes, 1):
+            log.append(change.SerializeToString())
+            follower.look()
+
+            def is_served() -> bool:
+                state = states[-1]
+                assert found_by(state) == expected[state.revision]
+                return state.revision >= revision  # noqa: B023 - asked at once
+
+            until(is_served)
+        # A merge serves too, at the revision that there is.
+        until(lambda: not isinstance(states[-1].scorer.retrievers.ranking, SegmentedRetriever))
+        follower.end()
+    assert found_by(states[-1]) == expected[20]
 
 
 def test_everything_may_go_and_come_again(living: LivingVersion) -> None:
