@@ -103,18 +103,19 @@ class Compaction:
         """Compacts it, unless somebody else does. Where it cannot be it goes on, and is tried when it has doubled."""
         log = CatalogueLog(self._path)
         try:
-            return compact(log)
+            compact(log)
         except BlockingIOError:
-            return None
+            pass
         except OSError as error:
-            complaint = str(error.strerror)
+            self._put_off(log, str(error.strerror))
         except LogDamagedError:
-            complaint = "it is damaged"
+            self._put_off(log, "it is damaged")
         except _OfAnotherReleaseError:
-            complaint = "it has changes of another release"
+            self._put_off(log, "it has changes of another release")
+
+    def _put_off(self, log: CatalogueLog, reason: str) -> None:
         self._not_before = 2 * log.end
-        _log.warning("catalogue log not compacted", log=str(self._path), reason=complaint)
-        return None
+        _log.warning("catalogue log not compacted", log=str(self._path), reason=reason)
 
 
 def compact(log: CatalogueLog) -> None:
