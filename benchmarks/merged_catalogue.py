@@ -26,7 +26,7 @@ from serving_model import Generated, generated
 from serving_weights import draw_histories, item_ids
 
 from bascule_server.footprint import give_back
-from bascule_server.living.base import Base
+from bascule_server.living.merged_retrievers import Base
 from bascule_server.query import Embed, Query, QueryVector, Question
 from bascule_server.retrieval import UNRESTRICTED, Retriever, best, products
 from bascule_server.servable import ServableVersion, load_servable

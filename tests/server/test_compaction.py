@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -213,6 +214,30 @@ def test_killed_between_any_two_steps_nothing_is_lost(path: Path) -> None:
     assert number >= len(STEPS)
     assert appended(path, [retiring("c")]) == 5
     assert Reader(path).read().kept.all == Kept().follow([*many, retiring("c")]).all
+
+
+def test_killed_before_the_name_is_on_the_disk_the_next_writer_puts_it_there_before_the_change(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appended(path, [upserting("a"), upserting("a")])
+    writer, other = CatalogueLog(path), CatalogueLog(path)
+    for each in (writer, other):
+        each.append(upserting("a").SerializeToString())
+    before = path.stat().st_ino
+    steps = next(number for number in range(100) if not killed_at(number, lambda: compact(CatalogueLog(path))))
+    assert killed_at(steps - 1, lambda: compact(CatalogueLog(path)))
+    assert path.stat().st_ino != before
+    flushed: list[bool] = []
+    flush = os.fsync
+
+    def note(file: int) -> None:
+        flushed.append(stat.S_ISDIR(os.fstat(file).st_mode))
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", note)
+    for each in (writer, other, writer):
+        each.append(upserting("a").SerializeToString())
+    assert flushed == [True, False, True, False, False]
 
 
 def test_killed_before_a_first_log_has_its_name_the_next_writer_makes_it(path: Path) -> None:

@@ -14,7 +14,7 @@ from bascule_server import indexed_retrieval
 from bascule_server.allowed import Allowed
 from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.indexed_retrieval import Depth, IndexedRetriever
-from bascule_server.living.base import Base
+from bascule_server.living.merged_retrievers import Base
 from bascule_server.living.stacked_vectors import PickedVectors, StackedVectors
 from bascule_server.retrieval import UNRESTRICTED, Found, Restriction, products
 from bascule_server.retrievers import Retrievers, exact_retrievers

@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from bascule_server.living.log_file import beside, locked, take_place, write
+from bascule_server.living.log_file import beside, keep_name, locked, take_place, write
 from bascule_server.living.log_format import (
     HEADER_BYTES,
     MAX_PAYLOAD_BYTES,
@@ -80,6 +80,8 @@ class CatalogueLog:
         self._seen = (0, 0, 0)
         """The file in which nothing was left to read: a torn end is looked at once."""
         self._damage: LogDamagedError | None = None
+        self._named = (0, self.header)
+        """The file of which the name is on the disk for sure: whoever gave it that name may have died over it."""
 
     @property
     def is_damaged(self) -> bool:
@@ -128,6 +130,9 @@ class CatalogueLog:
                 data = encoded(record)
                 if self.header.compacted_bytes > MAX_LOG_BYTES or self.end + len(data) > MAX_FILE_BYTES:
                     raise LogFullError(f"{self.path}: got {self.end:,} bytes, of which too few are superseded")
+                if (named := (os.fstat(file).st_ino, self.header)) != self._named:
+                    keep_name(self.path)
+                    self._named = named
                 os.ftruncate(file, self.end)
                 _write_or_take_back(file, data, self.end)
         except OSError as error:

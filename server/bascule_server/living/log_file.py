@@ -1,8 +1,8 @@
 """How the file of a log comes to be, and is exchanged: as a whole, whenever the process or the machine dies.
 
 The new file is written beside the log, flushed to the disk and renamed, and the folder is flushed. Whoever does that
-has it locked from before it has a name until that name is on the disk, so that nobody writes to a log that could still
-be lost.
+has it locked from before it has a name until that name is on the disk. Should they die in between, the next one to
+write flushes the folder first: nobody writes to a log that could still be lost.
 """
 
 import fcntl
@@ -43,6 +43,11 @@ def take_place(file: int, path: Path) -> None:
     """Has the file ``beside`` be the log at ``path``, on the disk."""
     os.fsync(file)
     _beside(path).rename(path)
+    keep_name(path)
+
+
+def keep_name(path: Path) -> None:
+    """Puts it on the disk that the file at ``path`` has that name."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Attribute
-from bascule_server.living.base import Base
 from bascule_server.living.came import Came, Item
+from bascule_server.living.merged_retrievers import Base
 from bascule_server.living.segments import Searched
 
 

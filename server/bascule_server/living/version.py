@@ -13,11 +13,11 @@ from bascule.v1.catalogue_service_pb2 import CatalogueChange
 from bascule_server import artifact
 from bascule_server.encoder import FeaturesEncoder, read_vocabularies
 from bascule_server.item_ids import UNKNOWN
-from bascule_server.living.base import Base
 from bascule_server.living.came import Came, Item
 from bascule_server.living.catalogue import LivingCatalogue
 from bascule_server.living.items import ItemSchema, item_schema, readable_values
 from bascule_server.living.merge import Merge, Merged
+from bascule_server.living.merged_retrievers import Base
 from bascule_server.living.retrieval import living_retrievers
 from bascule_server.living.segments import Gone, Searched, Segment
 from bascule_server.query import FeatureValue
