@@ -90,6 +90,34 @@ def ranked_folder(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -
     return models / "tiny" / "1"
 
 
+@pytest.fixture(scope="session")
+def contextual_folder(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same model with a ranking tower that reads the device and the hour. Do not write into it."""
+    import polars as pl
+
+    from bascule_training.config import load_config
+    from bascule_training.train import train
+
+    folder = tmp_path_factory.mktemp("contextual")
+    log = pl.read_parquet(tiny_config.parent / "interactions.parquet").with_row_index("row")
+    context = {
+        "device": pl.when(pl.col("row") % 3 == 0).then(pl.lit("tv")).otherwise(pl.lit("phone")),
+        "hour": pl.col("row") % 24,
+    }
+    log.with_columns(**context).drop("row").write_parquet(folder / "interactions.parquet")
+    config = load_config(
+        tiny_config,
+        [
+            f"data.interactions={folder}/interactions.parquet",
+            'ranker.context=[{ name = "device", kind = "categorical" }, { name = "hour", kind = "bucketed" }]',
+            "ranker.candidate_count=30",
+            "fit.epochs=1",
+        ],
+    )
+    train(config, folder / "models", resume=False, observe=lambda _: None, with_baselines=False)
+    return folder / "models" / "tiny" / "1"
+
+
 @pytest.fixture
 def free_port() -> int:
     """A port that was free a moment ago."""
