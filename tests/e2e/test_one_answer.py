@@ -202,24 +202,23 @@ def test_with_a_context_all_ways_to_ask_give_what_a_walk_over_all_items_gives(
         assert violation.field == 'query.user.features["hour"]'
 
 
-def test_the_context_alone_orders_otherwise_what_is_retrieved_and_is_nothing_known(contextual_folder: Path) -> None:
+def test_the_context_orders_what_is_retrieved_and_alone_is_nothing_known(contextual_folder: Path) -> None:
     scorer = load_servable(contextual_folder).scorer
-    everybody = [answering.Query(user_id=f"u{number}") for number in range(100)]
-    asked = [
-        [answering.Question(query._replace(features=context), answering.Rank(item_count=30)) for query in everybody]
-        for context in ({"device": "tv"}, {"device": "phone"}, {"device": "never seen"}, {})
-    ]
-    on_tv, on_phone, elsewhere, anywhere = ([_scores(answer) for answer in scorer.answer(each)] for each in asked)
-    assert on_tv != on_phone
-    assert elsewhere == anywhere
+
+    def best(context: dict[str, answering.FeatureValue]) -> list[str]:
+        everybody = [answering.Query(user_id=f"u{number}", features=context) for number in range(100)]
+        answers = scorer.answer(
+            [answering.Question(query, answering.Rank(3, attributes=("genres",))) for query in everybody]
+        )
+        assert all(isinstance(answer, answering.Ranking) and answer.is_ranked for answer in answers)
+        return [item["genres"][0] for answer in answers for item in answer.attributes]  # type: ignore[union-attr,index]
+
+    on_phone, on_tv = (np.mean([genre <= "Crime" for genre in best({"device": each})]) for each in ("phone", "tv"))
+    assert on_phone > 1.5 * on_tv
+    assert best({"device": "never seen"}) == best({})
     (popular,) = scorer.answer([answering.Question(answering.Query(features={"device": "tv"}), answering.Rank())])
     assert isinstance(popular, answering.Ranking)
     assert (popular.path, popular.is_ranked) == (RankingPath.RANKING_PATH_POPULAR, False)
-
-
-def _scores(answer: answering.Answer) -> dict[str, float]:
-    assert isinstance(answer, answering.Ranking)
-    return dict(zip(answer.item_ids, answer.scores.tolist(), strict=True))
 
 
 def _assert_says(got: Ranking | BasculeError, expected: answering.Answer) -> None:

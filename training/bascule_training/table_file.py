@@ -40,9 +40,11 @@ class DataError(ValueError):
 class TableFile:
     """A file's columns, and its name for the errors about them."""
 
-    def __init__(self, path: Path, frame: pl.DataFrame) -> None:
+    def __init__(self, path: Path, frame: pl.DataFrame, names: list[str]) -> None:
+        """``names`` are those of all columns of the file, of which ``frame`` has some."""
         self.path = path
         self.frame = frame
+        self._names = names
 
     @classmethod
     def read(
@@ -86,7 +88,7 @@ class TableFile:
             raise DataError(f"{path}: the file cannot be read: {str(error).splitlines()[0]}") from error
         if frame.is_empty():
             raise DataError(f"{path}: there are columns but no rows")
-        table = cls(path, frame)
+        table = cls(path, frame, names)
         table._refuse_other_years()
         return table
 
@@ -140,7 +142,7 @@ class TableFile:
     def _feature(self, column: str, kind: str, *, needs: bool) -> pl.Series:
         if column not in self.frame.columns:
             if needs:
-                raise DataError(f"{self.path}: {missing_column(column, self.frame.columns)}")
+                raise DataError(f"{self.path}: {missing_column(column, self._names)}")
             return pl.Series(column, [None], TYPES[kind]).new_from_index(0, len(self.frame))
         cells = self.frame[column]
         match kind:
