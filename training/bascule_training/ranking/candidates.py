@@ -21,7 +21,8 @@ class RankingCase(NamedTuple):
     inputs: dict[str, NDArray[Any]]
     """[candidates, ...], by name."""
     gains: NDArray[np.float32]
-    """float32 [candidates], how much each counts as one that the user turned to; 0 where the user did not."""
+    """float32 [candidates], how much each counts as one that the user turned to; 0 where the user did not. The case
+    counts as much as they do together."""
     relevant_count: int
     """How many items the user turned to, those that are no candidates among them."""
     user: int
@@ -47,7 +48,8 @@ def ranking_cases(model: TwoTowers, asked: Validation, inputs: RankerInputs, can
             if len(each.rows):
                 relevant = asked.cases.relevant[start + place]
                 made = inputs.of(each, subject, retrievers.similar.vectors_of)
-                gains = np.isin(each.rows, relevant).astype(np.float32)
+                is_relevant = np.isin(each.rows, relevant)
+                gains = (is_relevant / max(1, np.count_nonzero(is_relevant))).astype(np.float32)
                 cases.append(RankingCase(made, gains, len(np.unique(relevant)), start + place))
     return cases
 

@@ -108,6 +108,7 @@ class _Fit:
     def __init__(self, tower: RankingTower, cases: Sequence[RankingCase], seed: int) -> None:
         # A case without a relevant candidate says nothing about their order.
         self._cases = [case for case in cases if case.is_relevant.any()]
+        self._mean_gain = float(np.mean([case.gains.sum() for case in self._cases])) if self._cases else 1.0
         self.ranking_tower = tower
         self._random = np.random.default_rng(seed)
         self._optimiser = keras.optimizers.Adam(LEARNING_RATE)
@@ -139,7 +140,7 @@ class _Fit:
         order = self._random.permutation(len(self._cases))
         for start in range(0, len(order), CASES_PER_STEP):
             chosen = [self._cases[place] for place in order[start : start + CASES_PER_STEP]]
-            shares = [case.gains / (case.gains.sum() * len(chosen)) for case in chosen]
+            shares = [case.gains / (self._mean_gain * len(chosen)) for case in chosen]
             hides = np.zeros(len(chosen), bool)
             if self.ranking_tower.reads_context:
                 hides = self._random.random(len(chosen)) < NO_CONTEXT
@@ -151,10 +152,12 @@ class _Fit:
             )
 
     def _quality(self, cases: Sequence[RankingCase], joined: Mapping[str, tf.Tensor]) -> float:
-        """Mean NDCG@10."""
+        """Mean NDCG@10, in which each case counts as much as its gains together."""
         scores = self._scores(joined).numpy()[:, 0]
         ends = np.cumsum([len(case.gains) for case in cases])[:-1]
-        return float(ndcg(ranks_of(cases, np.split(scores, ends)), QUALITY_CUTOFF).mean())
+        gains = np.array([case.gains.sum() for case in cases])
+        values = ndcg(ranks_of(cases, np.split(scores, ends)), QUALITY_CUTOFF)
+        return float(np.average(values, weights=gains)) if gains.any() else 0.0
 
     def _improve(
         self, inputs: Mapping[str, tf.Tensor], shares: tf.Tensor, case_of: tf.Tensor, case_count: tf.Tensor
@@ -163,7 +166,7 @@ class _Fit:
 
         Args:
             inputs: of the candidates of all cases, [candidates, ...].
-            shares: float32 [candidates], how much each counts as a target; the sum is 1.
+            shares: float32 [candidates], how much each counts as a target; their sum is 1 on average.
             case_of: int64 [candidates], ascending.
             case_count: int32 [].
         """
