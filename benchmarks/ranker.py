@@ -1,11 +1,11 @@
 """What a ranking tower adds to retrieval on a data set that is parted by time: both figures on the same users.
 
-    python benchmarks/ranker.py --data FOLDER [--set movietweetings] [--seeds 3]
+    python benchmarks/ranker.py --data FOLDER [--set movietweetings] [--seeds 3] [--model KIND]
 
 Trains the set's configuration in training/protocols with a ranking tower, as `bascule train` does; all is chosen on the
 validation part. The tower of MovieTweetings reads genres and the year too. Its settings were found there; those of
-Online Retail, which has no features of items here, are the same. Some minutes a seed on two cores.
-benchmarks/out/ranker_SET.json holds a list of {figure, value, unit}.
+Online Retail, which has no features of items here, are the same. Some minutes a seed on two cores; `--model ease`
+retrieves by a tower in closed form and takes one. benchmarks/out/ranker_SET.json holds a list of {figure, value, unit}.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from public_data import write_tables
 from rich.console import Console
 from rich.table import Table
 
-from bascule_training.config import FeatureConfig, RankerConfig, load_config
+from bascule_training.config import KINDS, FeatureConfig, RankerConfig, load_config
 from bascule_training.evaluation import difference, over_seeds
 from bascule_training.train import Trained, train
 
@@ -44,12 +44,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets; see public_data.py")
     parser.add_argument("--set", dest="name", choices=FEATURES, default="movietweetings")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--model", choices=KINDS, help="retrieves by this kind of tower, in the place of the protocol's"
+    )
     arguments = parser.parse_args()
     write_tables(arguments.data, OUT / "data")
     console = Console(width=120)
     runs = []
     for seed in range(1, arguments.seeds + 1):
-        runs.append(trained(arguments.name, seed))
+        runs.append(trained(arguments.name, seed, arguments.model))
         ranked, unranked = (evaluation.summary["ndcg@10"] for evaluation in runs[-1].evaluations)
         console.print(f"seed {seed}: NDCG@10 {ranked:.4f} ranked, {unranked:.4f} by retrieval alone", highlight=False)
     found = list(figures(runs))
@@ -60,9 +63,9 @@ def main() -> None:
     console.print(table)
 
 
-def trained(name: str, seed: int) -> Trained:
+def trained(name: str, seed: int, kind: str | None = None) -> Trained:
     """One model with a ranking tower, and its evaluations: ranked, and by retrieval alone."""
-    config = load_config(PROTOCOLS / f"{name}.toml", [f"seed={seed}"])
+    config = load_config(PROTOCOLS / f"{name}.toml", [f"seed={seed}"], kind)
     items = OUT / "data" / f"{name}_items.parquet" if FEATURES[name] else None
     data = config.data.model_copy(update={"items": items})
     config = config.model_copy(update={"data": data, "ranker": RankerConfig(features=FEATURES[name])})

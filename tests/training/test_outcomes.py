@@ -11,8 +11,11 @@ from bascule_server.ranker_inputs import NUMBERS, RankerInputs, RankerItems
 from bascule_server.servable import load_servable
 from bascule_training.config import ClosedFormTower, RankerConfig, TrainingConfig, load_config
 from bascule_training.prepared import Prepared, prepare
+from bascule_training.ranking.candidates import RankingCase
+from bascule_training.ranking.fit import fitted_towers
 from bascule_training.ranking.outcomes import MAX_LISTS, shown_lists
 from bascule_training.ranking.shown import shown_cases
+from bascule_training.ranking.tower import mean_tower
 from bascule_training.splits import GlobalTime, LeaveOneOut, Splits, split
 from bascule_training.tables import DataError, read_outcomes
 from bascule_training.train import train
@@ -197,6 +200,20 @@ def test_the_tower_learns_from_outcomes_what_the_interactions_do_not_say(
         even[name] = np.mean([int(item_id[1:]) % 2 == 0 for answer in answers for item_id in answer.item_ids])
     assert even["phone"] > 0.8
     assert even["tv"] < 0.2
+
+
+def test_a_list_counts_as_much_as_its_labels_together() -> None:
+    # Of two candidates the first was turned to as often as the second, by labels of 1 and of 9.
+    numbers = np.array([[0, 1], [-0.1, -1]], np.float32)
+    cases = [
+        RankingCase({NUMBERS: numbers}, np.array(gains, np.float32), 1, user)
+        for user in range(60)
+        for gains in ([1, 0], [0, 9])
+    ]
+    tower = mean_tower(fitted_towers(cases, 2, seed=1))
+    assert tower.vectors({NUMBERS: numbers})[:, 0].argmax() == 1
+    evenly = [case._replace(gains=np.minimum(case.gains, 1)) for case in cases]
+    assert mean_tower(fitted_towers(evenly, 2, seed=1)).vectors({NUMBERS: numbers})[:, 0].argmax() == 0
 
 
 def test_outcomes_of_other_ids_are_an_error(logged: TrainingConfig, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def ranking_cases(model: TwoTowers, asked: Validation, inputs: RankerInputs, can
                 relevant = asked.cases.relevant[start + place]
                 made = inputs.of(each, subject, retrievers.similar.vectors_of)
                 is_relevant = np.isin(each.rows, relevant)
-                gains = (is_relevant / max(1, np.count_nonzero(is_relevant))).astype(np.float32)
+                gains = (is_relevant / max(1, int(np.count_nonzero(is_relevant)))).astype(np.float32)
                 cases.append(RankingCase(made, gains, len(np.unique(relevant)), start + place))
     return cases
 
