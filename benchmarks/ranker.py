@@ -4,8 +4,9 @@
 
 Trains the set's configuration in training/protocols with a ranking tower, as `bascule train` does; all is chosen on the
 validation part. The tower of MovieTweetings reads genres and the year too. Its settings were found there; those of
-Online Retail, which has no features of items here, are the same. Some minutes a seed on two cores; `--model ease`
-retrieves by a tower in closed form and takes one. benchmarks/out/ranker_SET.json holds a list of {figure, value, unit}.
+Online Retail, which has no features of items here, are the same. On two cores a seed takes up to ten minutes;
+`--model ease` retrieves by a tower in closed form and takes one or two. benchmarks/out/ranker_SET.json holds a list of
+{figure, value, unit}.
 """
 
 import argparse
