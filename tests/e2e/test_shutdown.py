@@ -139,8 +139,12 @@ def test_a_taken_port_stops_the_start_with_one_sentence(serve: Any) -> None:
 
 
 def test_a_damaged_artifact_stops_the_start_with_one_sentence(serve: Any, models_root: Path, tmp_path: Path) -> None:
-    damaged = Path(shutil.copytree(models_root, tmp_path / "models"))
-    with (damaged / "tiny/1/item_vectors.npy").open("r+b") as file:
+    damaged = tmp_path / "models"
+    # A version of its own: of one that another server has a whole copy of, that copy would be taken.
+    folder = Path(shutil.copytree(models_root / "tiny" / "1", damaged / "tiny" / "77"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "version": "77"}))
+    with (folder / "item_vectors.npy").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x77")
     refused = serve(models=damaged)
