@@ -18,6 +18,8 @@ class Call:
     """When its answer is too late, in seconds on the monotonic clock."""
     start: float = field(default_factory=time.monotonic)
     """When it came, on the same clock."""
+    caller: str = ""
+    """Who shares what is scarce with others: the host that the call came from."""
     row_count: int = 0
     """Rows taken in so far."""
     queue_seconds: float = 0.0

@@ -20,6 +20,9 @@ def channel_options(config: ServerConfig) -> list[ChannelOption]:
         ("grpc.max_send_message_length", config.max_response_bytes),
         ("grpc.max_metadata_size", 8 * 1024),
         ("grpc.absolute_max_metadata_size", 16 * 1024),
+        # Beyond that the core would end calls as CANCELLED, which callers do not repeat; we refuse them ourselves.
+        ("grpc.server.max_pending_requests", 1 << 20),
+        ("grpc.server.max_pending_requests_hard_limit", 1 << 20),
         ("grpc.max_concurrent_streams", config.max_calls_per_connection),
         ("grpc.max_allowed_incoming_connections", config.max_connections),
         ("grpc.server_handshake_timeout_ms", _ms(config.handshake_timeout_seconds)),

@@ -50,10 +50,11 @@ class Reason(Enum):
         "The log of the catalogue is as large as it may be; publish a new version and begin a new log.",
     )
     LOG_DAMAGED = (StatusCode.DATA_LOSS, "The log of the catalogue is damaged before its end.")
-    OVERLOADED = (StatusCode.UNAVAILABLE, "The server has as many rows to answer as it takes; try again later.", 0.1)
+    OVERLOADED = (StatusCode.UNAVAILABLE, "The server has more to answer than it can in time; try again later.", 0.1)
     NOT_READY = (StatusCode.UNAVAILABLE, "The model is being loaded; try again later.", 0.5)
     STOPPING = (StatusCode.UNAVAILABLE, "The server is stopping; try again elsewhere.", 0.1)
     DEADLINE_EXCEEDED = (StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the answer was computed.")
+    READER_STOPPED = (StatusCode.DEADLINE_EXCEEDED, "No answer was taken for as long as the server waits for that.")
     INTERNAL = (StatusCode.INTERNAL, "The server failed; its log has more under the error id.")
 
     def __init__(self, code: StatusCode, text: str, retry_delay_seconds: float | None = None) -> None:
@@ -95,8 +96,12 @@ def query_failure(error: QueryError) -> ServiceError:
     return ServiceError(QUERY_ERROR_REASONS[type(error)])
 
 
-def to_status(error: ServiceError) -> status_pb2.Status:
-    """The error as ``google.rpc.Status``: code, text, ``ErrorInfo``, and ``BadRequest`` and ``RetryInfo`` where apt."""
+def to_status(error: ServiceError, retry_delay_seconds: float | None = None) -> status_pb2.Status:
+    """The error as ``google.rpc.Status``: code, text, ``ErrorInfo``, and ``BadRequest`` and ``RetryInfo`` where apt.
+
+    ``retry_delay_seconds`` stands in the place of the reason's own.
+    """
+    delay = retry_delay_seconds or error.reason.retry_delay_seconds
     number: int = error.reason.code.value[0]
     status = status_pb2.Status(code=number, message=str(error))
     status.details.add().Pack(
@@ -106,8 +111,8 @@ def to_status(error: ServiceError) -> status_pb2.Status:
         bad_request = error_details_pb2.BadRequest()
         bad_request.field_violations.add(field=error.path, description=error.violation)
         status.details.add().Pack(bad_request)
-    if error.reason.retry_delay_seconds is not None:
+    if delay is not None:
         retry_info = error_details_pb2.RetryInfo()
-        retry_info.retry_delay.FromMilliseconds(round(error.reason.retry_delay_seconds * 1000))
+        retry_info.retry_delay.FromMilliseconds(round(delay * 1000))
         status.details.add().Pack(retry_info)
     return status

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from bascule_server.calls import Call
 
@@ -18,6 +18,9 @@ CALL_SECONDS = (
 )
 """Upper bounds, those of A66 from 100 us."""
 BATCH_ROWS = tuple(float(1 << power) for power in range(11))
+
+REFUSED = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED"})
+"""The statuses of calls that were refused rather than failed."""
 
 Stop: TypeAlias = Callable[[], None]
 
@@ -35,6 +38,10 @@ class Metrics:
             registry=self.registry,
         )
         self._of_call = cache(self._calls.labels)
+        self._refused = Counter(
+            "bascule_refused_calls", "Calls to be tried again, elsewhere or later.", ["reason"], registry=self.registry
+        )
+        self._for_reason = cache(self._refused.labels)
         self._queue = Histogram(
             "bascule_queue_wait_seconds",
             "The longest that a row of a batch waited for the model.",
@@ -48,10 +55,18 @@ class Metrics:
             "bascule_batch_duration_seconds", "Of a batch's computation.", buckets=CALL_SECONDS, registry=self.registry
         )
         self._held = Gauge("bascule_rows_held", "Rows taken in and not yet answered.", registry=self.registry)
+        self._limit = Gauge(
+            "bascule_queue_limit_rows", "Rows of calls that may wait for the model.", registry=self.registry
+        )
+        self._lost = Gauge(
+            "bascule_log_lines_lost", "Lines of the log that could not be written.", registry=self.registry
+        )
 
-    def call_ended(self, call: Call, status: str, seconds: float) -> None:
-        """Counts a call or a stream, by the name of its gRPC status."""
+    def call_ended(self, call: Call, status: str, seconds: float, reason: str = "") -> None:
+        """Counts a call or a stream, by the name of its gRPC status; refused ones also by the name of the reason."""
         self._of_call(call.method, status).observe(seconds)
+        if status in REFUSED:
+            self._for_reason(reason).inc()
 
     def batch_computed(self, rows: int, queue_seconds: float, seconds: float) -> None:
         """Counts a batch: its rows, the longest that one of them waited, and how long it took."""
@@ -62,6 +77,14 @@ class Metrics:
     def watch_held(self, count: Callable[[], int]) -> None:
         """Has ``count`` asked for the rows that are held whenever somebody looks."""
         self._held.set_function(count)
+
+    def watch_limit(self, limit: Callable[[], float]) -> None:
+        """Has ``limit`` asked for how many rows may wait whenever somebody looks."""
+        self._limit.set_function(limit)
+
+    def watch_lost_lines(self, count: Callable[[], int]) -> None:
+        """Has ``count`` asked for the lines that were lost whenever somebody looks."""
+        self._lost.set_function(count)
 
     def listen(self, host: str, port: int) -> Stop:
         """Answers ``GET /metrics`` from a thread of its own, until the function that it returns is called.

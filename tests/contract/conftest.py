@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import grpc
 import pytest
 
-from bascule_server.batcher import Scorer
 from bascule_server.models import Models
+from bascule_server.row_queue import Scorer
 from bascule_server.servable import ServableVersion, load_servable
 
 OpenChannel: TypeAlias = Callable[[], AbstractAsyncContextManager[grpc.aio.Channel]]

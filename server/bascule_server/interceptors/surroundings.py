@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import cast
 
@@ -13,24 +13,36 @@ from bascule_server.interceptors.deadline import TimeoutPolicy, deadline
 from bascule_server.interceptors.error_boundary import error_boundary
 
 
+def _let_in(_: Call) -> None:
+    pass
+
+
 class Surroundings:
     """What all calls of one server have around them."""
 
-    def __init__(self, timeouts: TimeoutPolicy, draining: Draining, log: CallLog) -> None:
+    def __init__(
+        self, timeouts: TimeoutPolicy, draining: Draining, log: CallLog, check: Callable[[Call], None] = _let_in
+    ) -> None:
+        """Takes what surrounds.
+
+        ``check`` raises ``ServiceError`` for a call that is refused before its message is read.
+        """
         self._timeouts = timeouts
         self.draining = draining
         self.log = log
+        self.check = check
 
-    def call(self, method: str, allowed_seconds: float | None, *, is_stream: bool) -> Call:
+    def call(self, method: str, caller: str, allowed_seconds: float | None, *, is_stream: bool) -> Call:
         """A call that begins now.
 
         Args:
             method: full name.
+            caller: who shares what is scarce with others.
             allowed_seconds: until the caller's deadline; None where there is none.
             is_stream: whether it may last.
         """
         now = time.monotonic()
-        return Call(method, now + self._timeouts.timeout(allowed_seconds, is_stream=is_stream), now)
+        return Call(method, now + self._timeouts.timeout(allowed_seconds, is_stream=is_stream), now, caller)
 
     @asynccontextmanager
     async def around(self, call: Call, *, is_stream: bool) -> AsyncIterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -12,16 +13,20 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 
+from bascule_server.calls import Call
 from bascule_server.errors import Reason, ServiceError
 from bascule_server.faults import fault
 from bascule_server.interceptors import Surroundings
 from bascule_server.transports.c_core import CoreServer, IncomingCall
 from bascule_server.transports.core_loop import CoreEventLoop
-from bascule_server.transports.messages import Metadata, lenient, readable, trailing_metadata
+from bascule_server.transports.messages import Metadata, host_of, lenient, readable, trailing_metadata
 from bascule_server.transports.transport import QuickMethod, QuickMethods
 
 CALLS_ASKED_FOR = 64
 """Calls that the core may hand over before it is asked again: as many come in together as wait."""
+
+SWEEP_SECONDS = 1.0
+"""How often calls are looked for whose message does not come, or whose answer is not taken."""
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Start: TypeAlias = Callable[[Callable[[Any], None]], None]
@@ -32,7 +37,11 @@ class CoreTransport:
     """See ``Transport``. Made in a ``CoreEventLoop``, in which it runs."""
 
     def __init__(
-        self, options: Sequence[tuple[str, int]], surroundings: Surroundings, quick_methods: QuickMethods
+        self,
+        options: Sequence[tuple[str, int]],
+        surroundings: Surroundings,
+        quick_methods: QuickMethods,
+        write_timeout_seconds: float = 60.0,
     ) -> None:
         loop = asyncio.get_running_loop()
         if not isinstance(loop, CoreEventLoop):
@@ -42,7 +51,10 @@ class CoreTransport:
         self._quick_methods = quick_methods
         self._generic_handlers: list[grpc.GenericRpcHandler] = []
         self._handlers: dict[str, Handler | None] = {}
+        self._write_timeout_seconds = write_timeout_seconds
         self._tasks: set[asyncio.Task[None]] = set()
+        self._quick_calls: set[_QuickCall] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """See ``Transport``."""
@@ -60,9 +72,12 @@ class CoreTransport:
         self._server.start()
         for _ in range(CALLS_ASKED_FOR):
             self._server.request(self._arrived)
+        self._sweep()
 
     async def close(self) -> None:
         """See ``Transport``."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         ended = asyncio.get_running_loop().create_future()
         self._server.stop(lambda: ended.set_result(None))
         for task in self._tasks:
@@ -73,16 +88,42 @@ class CoreTransport:
     def _arrived(self, incoming: IncomingCall) -> None:
         self._server.request(self._arrived)
         if quick := self._quick_methods.get(incoming.method):
-            incoming.receive(_QuickCall(incoming, quick, self._surroundings).received)
+            if call := self._let_in(incoming, is_stream=False):
+                quick_call = _QuickCall(incoming, call, quick, self._surroundings, self._quick_calls.discard)
+                self._quick_calls.add(quick_call)
+                incoming.receive(quick_call.received)
             return
         handler = self._handler(incoming)
         if handler is None:
             incoming.fail(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", (), _ignore, is_watched=False)
             return
-        task = asyncio.create_task(self._serve(_AwaitedCall(incoming), handler))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        incoming.watch(partial(_cancel_if, task))
+        if call := self._let_in(incoming, is_stream=handler.response_streaming):
+            awaited = _AwaitedCall(incoming, self._write_timeout_seconds)
+            task = asyncio.create_task(self._serve(awaited, handler, call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            incoming.watch(partial(_cancel_if, task))
+
+    def _let_in(self, incoming: IncomingCall, *, is_stream: bool) -> Call | None:
+        """The call, unless it is refused, which costs little: its message is not read."""
+        surroundings = self._surroundings
+        caller = host_of(incoming.peer)
+        call = surroundings.call(incoming.method, caller, incoming.remaining_seconds, is_stream=is_stream)
+        try:
+            surroundings.check(call)
+        except ServiceError as error:
+            surroundings.log.failed(call, error)
+            code, metadata = error.reason.code, trailing_metadata(error)
+            incoming.fail(code, str(error), metadata, _ignore, is_watched=False)
+            return None
+        return call
+
+    def _sweep(self) -> None:
+        """Ends calls whose message does not come, or whose answer is not taken. Without a timer for each."""
+        now = time.monotonic()
+        for quick_call in tuple(self._quick_calls):
+            quick_call.sweep(now, self._write_timeout_seconds)
+        self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     def _handler(self, incoming: IncomingCall) -> Handler | None:
         """The handler of the call's method, looked up once where there is one."""
@@ -95,16 +136,18 @@ class CoreTransport:
                 self._handlers[incoming.method] = found
         return found
 
-    async def _serve(self, awaited: _AwaitedCall, handler: Handler) -> None:
+    async def _serve(self, awaited: _AwaitedCall, handler: Handler, call: Call) -> None:
         """Answers one call."""
-        incoming, is_stream = awaited.incoming, handler.response_streaming
-        call = self._surroundings.call(incoming.method, incoming.remaining_seconds, is_stream=is_stream)
+        is_stream = handler.response_streaming
         try:
             async with self._surroundings.around(call, is_stream=is_stream):
                 if is_stream:
                     await _answer_stream(awaited, handler)
                     return
-                request = readable(lenient(handler)(await awaited.only_message()))
+                message = await awaited.only_message()
+                # Others may have come in meanwhile.
+                self._surroundings.check(call)
+                request = readable(lenient(handler)(message))
                 response = _serialised(handler, await cast(Any, handler.unary_unary)(request, None))
             await awaited.answer(response)
         except ServiceError as error:
@@ -157,9 +200,11 @@ def _nothing() -> None:
 class _AwaitedCall:
     """A call whose operations are awaited."""
 
-    def __init__(self, incoming: IncomingCall) -> None:
+    def __init__(self, incoming: IncomingCall, write_timeout_seconds: float) -> None:
         self.incoming = incoming
+        self._write_timeout_seconds = write_timeout_seconds
         self._has_begun = False
+        self._is_stuck = False
 
     async def message(self) -> bytes | None:
         """The next message; None at the end."""
@@ -190,6 +235,10 @@ class _AwaitedCall:
 
     async def fail(self, error: ServiceError) -> None:
         """Ends the call with what is wrong."""
+        if self._is_stuck:
+            # A status would wait behind what the reader does not take.
+            self.incoming.cut_off(error.reason.code, str(error))
+            return
         code, metadata = error.reason.code, trailing_metadata(error)
         await _outcome(lambda then: self.incoming.fail(code, str(error), metadata, then, has_begun=self._has_begun))
 
@@ -199,7 +248,14 @@ class _AwaitedCall:
             await self._sent(self.incoming.begin)
 
     async def _sent(self, start: Start) -> None:
-        if not await _outcome(start):
+        """Raises ``ServiceError`` with READER_STOPPED where that could not be sent for too long."""
+        try:
+            async with asyncio.timeout(self._write_timeout_seconds):
+                was_sent = await _outcome(start)
+        except TimeoutError:
+            self._is_stuck = True
+            raise ServiceError(Reason.READER_STOPPED) from None
+        if not was_sent:
             # The caller has left, of which the core tells in its own time.
             raise asyncio.CancelledError
 
@@ -219,22 +275,40 @@ def _present(message: bytes | None) -> bytes:
 class _QuickCall:
     """A unary call that no task waits for; see ``Reply``."""
 
-    __slots__ = ("_call", "_incoming", "_is_watched", "_method", "_surroundings", "_timer", "is_over", "when_over")
+    __slots__ = (
+        *("_call", "_has_message", "_incoming", "_is_watched", "_method", "_on_left", "_over_since", "_surroundings"),
+        *("_timer", "is_over", "when_over"),
+    )
 
-    def __init__(self, incoming: IncomingCall, method: QuickMethod, surroundings: Surroundings) -> None:
+    def __init__(
+        self,
+        incoming: IncomingCall,
+        call: Call,
+        method: QuickMethod,
+        surroundings: Surroundings,
+        on_left: Callable[[_QuickCall], None],
+    ) -> None:
         self._incoming = incoming
+        self._call = call
         self._method = method
         self._surroundings = surroundings
+        self._on_left = on_left
+        self._has_message = False
         self._is_watched = False
+        self._over_since = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self.is_over = False
         self.when_over: Callable[[], None] = _nothing
 
     def received(self, message: bytes | None) -> None:
         """Has the call answered, now that its message is there."""
-        self._call = self._surroundings.call(self._incoming.method, self._incoming.remaining_seconds, is_stream=False)
+        self._has_message = True
+        if self.is_over:
+            return
         try:
             self._surroundings.draining.enter(self)
+            # Others may have come in meanwhile.
+            self._surroundings.check(self._call)
             self._method(_present(message), self._call, self)
         except ServiceError as error:
             self.fail(error)
@@ -265,8 +339,18 @@ class _QuickCall:
         remaining = max(0.0, self._call.deadline - time.monotonic())
         self._timer = asyncio.get_running_loop().call_later(remaining, self.fail, _LATE)
 
+    def sweep(self, now: float, write_timeout_seconds: float) -> None:
+        """Ends the call where its message did not come in time, or its answer was not taken for so long."""
+        if self.is_over:
+            if now - self._over_since >= write_timeout_seconds:
+                self._over_since = math.inf
+                self._incoming.cut_off(Reason.READER_STOPPED.code, Reason.READER_STOPPED.text)
+        elif not self._has_message and now >= self._call.deadline:
+            self.fail(_LATE)
+
     def _end(self) -> None:
         self.is_over = True
+        self._over_since = time.monotonic()
         if self._timer is not None:
             self._timer.cancel()
         self.when_over()
@@ -279,6 +363,7 @@ class _QuickCall:
 
     def _leave(self, _: bool) -> None:
         self._surroundings.draining.leave(self)
+        self._on_left(self)
 
 
 _LATE = ServiceError(Reason.DEADLINE_EXCEEDED)

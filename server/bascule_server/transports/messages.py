@@ -1,6 +1,8 @@
 """From bytes to messages, and from errors to what goes over the wire, alike in all transports."""
 
+import itertools
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final, TypeAlias, cast
 
 import grpc
@@ -33,9 +35,26 @@ def readable(request: object) -> object:
     return request
 
 
+_SPREAD = itertools.cycle([0.5 + (step * 0.618) % 1 for step in range(16)])
+"""By what the delays of refusals are multiplied, in turn: from 0.5 to 1.5, and neighbours lie apart. So callers who
+were refused together do not come back together."""
+
+
 def trailing_metadata(error: ServiceError) -> Metadata:
     """What goes with the status of a call that failed."""
-    details: tuple[str, str | bytes] = ("grpc-status-details-bin", to_status(error).SerializeToString())
-    if error.reason.retry_delay_seconds is None:
-        return (details,)
-    return (details, ("grpc-retry-pushback-ms", str(round(error.reason.retry_delay_seconds * 1000))))
+    if error.reason.retry_delay_seconds is not None:
+        return _refusal(error.reason, next(_SPREAD))
+    return (("grpc-status-details-bin", to_status(error).SerializeToString()),)
+
+
+@cache
+def _refusal(reason: Reason, spread: float) -> Metadata:
+    """Made once: a server that refuses has no time."""
+    delay = (reason.retry_delay_seconds or 0.0) * spread
+    details = to_status(ServiceError(reason), delay).SerializeToString()
+    return (("grpc-status-details-bin", details), ("grpc-retry-pushback-ms", str(round(delay * 1000))))
+
+
+def host_of(peer: str) -> str:
+    """The host of a peer as gRPC writes it, such as ``ipv4:127.0.0.1`` of ``ipv4:127.0.0.1:50051``."""
+    return peer.rpartition(":")[0]

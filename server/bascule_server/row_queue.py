@@ -1,0 +1,255 @@
+"""The rows that wait for the model: who is let in, who is next, and who has waited in vain.
+
+A queue that only grows serves nobody: its last caller has left before it is served. So a call is let in where its
+first row's turn would come soon enough, as far as one can tell from what waits and from what a row took lately; and
+where that was an error, the rows at the front that have waited too long are refused, for those behind them, which
+still have time. Under overload each batch is shared among the callers, so that one who asks too much waits for
+oneself alone, and is refused alone.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from bascule_server.calls import Call
+from bascule_server.encoding import RowAnswer
+from bascule_server.errors import Reason, ServiceError
+from bascule_server.fair_shares import fair_shares
+from bascule_server.query import Answer, Question
+
+PATIENCE = 0.25
+"""The share of the time that a call has left for which it may wait; the rest is for the work, and for the way back."""
+
+STREAM_SHARE = 0.1
+"""The part of the rows that streams get where calls would have all of them."""
+
+KEPT = 0.8
+"""How much of a batch's weight is left at the next one, in what a row took lately."""
+
+
+class Scorer(Protocol):
+    """What answers questions: one version of a model."""
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """An answer for each question, in their order. Called by one thread at a time."""
+
+
+class Result(Protocol):
+    """Where the answers to a job's questions go, once; ``asyncio.Future`` is one."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, answers: list[RowAnswer], /) -> None:
+        """Gives an answer for each question, in their order."""
+
+    def set_exception(self, error: ServiceError, /) -> None:
+        """Says why there are none."""
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """What one message asks of one version of a model."""
+
+    scorer: Scorer
+    questions: Sequence[Question]
+    interactive: bool
+    """Whether somebody waits for just this answer: such rows go first."""
+    call: Call
+    arrival: float
+    """In seconds, on the clock of the call's deadline."""
+    result: Result
+    on_delay: Callable[[], None] = lambda: None
+    """Is called where the answers are not computed on the spot; maybe several times."""
+    answers: list[RowAnswer] = field(default_factory=list)
+    """Those of the first rows. A job's rows are computed in order, whatever batches they are in."""
+
+    def is_over(self, now: float) -> bool:
+        """Whether nobody wants the answers any more: the deadline passed, or the caller left."""
+        return self.result.done() or now >= self.call.deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a job, from ``start`` to before ``stop``."""
+
+    job: Job
+    start: int
+    stop: int
+
+    @property
+    def questions(self) -> Sequence[Question]:
+        """What these rows ask."""
+        return self.job.questions[self.start : self.stop]
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return self.stop - self.start
+
+
+class Formed(NamedTuple):
+    """What is to become of the rows that wait."""
+
+    batch: list[Rows]
+    """Computed now."""
+    waiting: list[Rows]
+    """Wait on."""
+
+
+def form_batch(waiting: Sequence[Rows], largest: int, callers: Iterable[str] = (), stream_rows: int = 0) -> Formed:
+    """Takes what waits, up to ``largest`` rows, all of one scorer: interactive ones first, then by arrival.
+
+    Where not all fit, callers get max-min fair shares. A job that does not fit whole is split.
+
+    Args:
+        waiting: by arrival.
+        largest: rows, from 1.
+        callers: in the order in which they get the rows that cannot be shared; others come after them.
+        stream_rows: how many rows of streams come before the interactive ones.
+    """
+    calls = [rows for rows in waiting if rows.job.interactive]
+    streams = [rows for rows in waiting if not rows.job.interactive]
+    first = next(iter(streams if stream_rows and streams else calls or streams), None)
+    if first is None:
+        return Formed([], [])
+    order = dict.fromkeys(callers, 0)
+    of_streams, streams = _share(streams, first.job.scorer, min(stream_rows, largest), order)
+    room = largest - _count(of_streams)
+    of_calls, calls = _share(calls, first.job.scorer, room, order)
+    more, streams = _share(streams, first.job.scorer, room - _count(of_calls), order)
+    return Formed([*of_calls, *of_streams, *more], [*calls, *streams])
+
+
+def _share(waiting: list[Rows], scorer: Scorer, room: int, order: Mapping[str, int]) -> tuple[list[Rows], list[Rows]]:
+    """The scorer's rows that find room, and the others."""
+    if _count(waiting) <= room and all(rows.job.scorer is scorer for rows in waiting):
+        return waiting, []
+    demands = Counter(order)
+    for rows in waiting:
+        if rows.job.scorer is scorer:
+            demands[rows.job.call.caller] += rows.count
+    shares = fair_shares(demands, room)
+    taken, rest = [], []
+    for rows in waiting:
+        caller = rows.job.call.caller
+        count = min(rows.count, shares[caller]) if rows.job.scorer is scorer else 0
+        if count:
+            shares[caller] -= count
+            taken.append(Rows(rows.job, rows.start, rows.start + count))
+        if count < rows.count:
+            rest.append(Rows(rows.job, rows.start + count, rows.stop) if count else rows)
+    return taken, rest
+
+
+def _count(waiting: Iterable[Rows]) -> int:
+    return sum(rows.count for rows in waiting)
+
+
+class RowQueue:
+    """What waits for one model after the other. Knows of time only what it is told."""
+
+    def __init__(self, max_wait_seconds: float) -> None:
+        """``max_wait_seconds``: for which a row of a call may wait, whatever time its call has."""
+        self._max_wait_seconds = max_wait_seconds
+        self._waiting: list[Rows] = []
+        self._calls: Counter[str] = Counter()
+        """Rows of calls that wait, by caller; who was served last comes last."""
+        self._call_row_count = 0
+        self._stream_credit = 0.0
+        """Rows that streams are owed."""
+        self._rows = self._seconds = 0.0
+        """Of late, older ones counting less."""
+
+    def __len__(self) -> int:
+        """How many jobs wait, at least in part."""
+        return len(self._waiting)
+
+    @property
+    def row_seconds(self) -> float:
+        """How long a row took of late, with all that was done beside it; 0 where nobody knows."""
+        return self._seconds / self._rows if self._rows else 0.0
+
+    @property
+    def limit(self) -> float:
+        """How many rows of calls may wait at this pace, for callers with time enough."""
+        return self._max_wait_seconds / self.row_seconds if self._rows else float("inf")
+
+    def computed(self, row_count: int, seconds: float) -> None:
+        """Learns from a batch how long rows take, in ``seconds`` since the one before or since it began."""
+        self._rows = KEPT * self._rows + row_count
+        self._seconds = KEPT * self._seconds + seconds
+
+    def check(self, call: Call, now: float) -> None:
+        """Raises ``ServiceError`` with OVERLOADED where a row of the call, come now, would wait too long.
+
+        How many rows it has does not matter: they are what others wait for.
+        """
+        if self._call_row_count and self._wait_seconds(call) > self._patience_seconds(call, now):
+            raise ServiceError(Reason.OVERLOADED)
+
+    def _wait_seconds(self, call: Call) -> float:
+        # Before a caller's next row, each other caller gets as many rows as the caller has waiting, and one more.
+        own, callers = self._calls[call.caller], len(self._calls)
+        return min(self._call_row_count, (own + 1) * callers) * self.row_seconds
+
+    def _patience_seconds(self, call: Call, now: float) -> float:
+        return min(self._max_wait_seconds, PATIENCE * (call.deadline - now))
+
+    def put(self, job: Job) -> None:
+        """Has a job wait, one with at least one question."""
+        count = len(job.questions)
+        self._waiting.append(Rows(job, 0, count))
+        if job.interactive:
+            self._calls[job.call.caller] += count
+            self._call_row_count += count
+
+    def take(self, largest: int, now: float) -> list[Rows]:
+        """The next batch, of at most so many rows; says to those why whose time is over."""
+        waiting = [rows for rows in self._waiting if not _ended(rows.job, now)]
+        if _count(waiting) > largest:
+            waiting = [rows for rows in waiting if not self._refused(rows, now)]
+        batch, self._waiting = form_batch(waiting, largest, self._calls, int(self._stream_credit))
+        self._count_again(batch)
+        return batch
+
+    def delay(self) -> None:
+        """Tells those who wait that it takes a while."""
+        for rows in self._waiting:
+            rows.job.on_delay()
+
+    def _refused(self, rows: Rows, now: float) -> bool:
+        """Refuses rows that have waited too long, unless some of their job have been computed."""
+        job = rows.job
+        if not job.interactive or rows.start or now - job.arrival <= self._patience_seconds(job.call, job.arrival):
+            return False
+        job.result.set_exception(ServiceError(Reason.OVERLOADED))
+        return True
+
+    def _count_again(self, batch: Sequence[Rows]) -> None:
+        served = {rows.job.call.caller for rows in batch if rows.job.interactive}
+        calls = Counter[str]({caller: 0 for caller in self._calls if caller not in served} | dict.fromkeys(served, 0))
+        stream_row_count = 0
+        for rows in self._waiting:
+            if rows.job.interactive:
+                calls[rows.job.call.caller] += rows.count
+            else:
+                stream_row_count += rows.count
+        self._calls = +calls
+        self._call_row_count = self._calls.total()
+        if stream_row_count:
+            given = _count(rows for rows in batch if not rows.job.interactive)
+            self._stream_credit += STREAM_SHARE * _count(batch) - given
+            self._stream_credit = max(0.0, self._stream_credit)
+        else:
+            self._stream_credit = 0.0
+
+
+def _ended(job: Job, now: float) -> bool:
+    """Whether nobody wants the job's answers any more; who still looks for them is told."""
+    if not job.is_over(now):
+        return False
+    if not job.result.done():
+        job.result.set_exception(ServiceError(Reason.DEADLINE_EXCEEDED))
+    return True
