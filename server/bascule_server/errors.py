@@ -51,6 +51,7 @@ class Reason(Enum):
     )
     LOG_DAMAGED = (StatusCode.DATA_LOSS, "The log of the catalogue is damaged before its end.")
     OVERLOADED = (StatusCode.UNAVAILABLE, "The server has more to answer than it can in time; try again later.", 0.1)
+    METADATA_TOO_LARGE = (StatusCode.RESOURCE_EXHAUSTED, "The metadata of the call is larger than 16,384 bytes.")
     NOT_READY = (StatusCode.UNAVAILABLE, "The model is being loaded; try again later.", 0.5)
     STOPPING = (StatusCode.UNAVAILABLE, "The server is stopping; try again elsewhere.", 0.1)
     DEADLINE_EXCEEDED = (StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the answer was computed.")

@@ -11,7 +11,7 @@ import grpc
 
 from bascule_server.errors import Reason, ServiceError
 from bascule_server.interceptors import Surroundings
-from bascule_server.transports.messages import host_of, lenient, readable, trailing_metadata
+from bascule_server.transports.messages import Metadata, check_size, host_of, lenient, readable, trailing_metadata
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -112,6 +112,7 @@ class _CallInterceptor(grpc.aio.ServerInterceptor):
         call = self._surroundings.call(method, caller, context.time_remaining(), is_stream=is_stream)
         try:
             async with self._surroundings.around(call, is_stream=is_stream):
+                check_size(cast(Metadata, context.invocation_metadata() or ()))
                 self._surroundings.check(call)
                 yield
         except ServiceError as error:

@@ -19,7 +19,7 @@ from bascule_server.faults import fault
 from bascule_server.interceptors import Surroundings
 from bascule_server.transports.c_core import CoreServer, IncomingCall
 from bascule_server.transports.core_loop import CoreEventLoop
-from bascule_server.transports.messages import Metadata, host_of, lenient, readable, trailing_metadata
+from bascule_server.transports.messages import Metadata, check_size, host_of, lenient, readable, trailing_metadata
 from bascule_server.transports.transport import QuickMethod, QuickMethods
 
 CALLS_ASKED_FOR = 64
@@ -110,6 +110,7 @@ class CoreTransport:
         caller = host_of(incoming.peer)
         call = surroundings.call(incoming.method, caller, incoming.remaining_seconds, is_stream=is_stream)
         try:
+            check_size(incoming.metadata)
             surroundings.check(call)
         except ServiceError as error:
             surroundings.log.failed(call, error)

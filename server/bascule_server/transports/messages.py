@@ -1,12 +1,13 @@
 """From bytes to messages, and from errors to what goes over the wire, alike in all transports."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Final, TypeAlias, cast
 
 import grpc
 
+from bascule_server.channel_options import MAX_METADATA_BYTES
 from bascule_server.errors import Reason, ServiceError, to_status
 
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
@@ -53,6 +54,15 @@ def _refusal(reason: Reason, spread: float) -> Metadata:
     delay = (reason.retry_delay_seconds or 0.0) * spread
     details = to_status(ServiceError(reason), delay).SerializeToString()
     return (("grpc-status-details-bin", details), ("grpc-retry-pushback-ms", str(round(delay * 1000))))
+
+
+def check_size(metadata: Iterable[tuple[str, str | bytes]]) -> None:
+    """Raises ``ServiceError`` with METADATA_TOO_LARGE where it is.
+
+    The core refuses that by itself, but only to callers who have said that they know its limit.
+    """
+    if sum([len(key) + len(value) for key, value in metadata]) > MAX_METADATA_BYTES:
+        raise ServiceError(Reason.METADATA_TOO_LARGE)
 
 
 def host_of(peer: str) -> str:

@@ -1,0 +1,81 @@
+"""A caller misbehaves: the others hardly notice, memory stays flat, and who can be told is told what is wrong."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from fault import raw_http2 as raw
+from fault.open_loop import MESSAGE, METHOD, connected, keep_asking
+
+TESTS = Path(__file__).parents[1]
+ATTACKS = ["slow_reader", "slow_writer", "idle_sockets", "rapid_resets", "garbage", "gzip_bomb", "huge_metadata"]
+
+ROW_MILLISECONDS = 10.0
+SECONDS = 4.0
+MOST_MEGABYTES = 64.0
+"""That memory may grow by: what is sent at once is held at once, and allocators keep some of it."""
+
+
+@contextmanager
+def mistreated(port: int, attack: str) -> Iterator[None]:
+    command = [sys.executable, "-m", "fault.attacks", attack, str(port)]
+    with subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE) as attacker:
+        assert attacker.stdout is not None
+        assert attacker.stdout.readline() == b"begun\n"
+        yield
+        assert attacker.poll() is None, "the attacker has died"
+        attacker.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_others_hardly_notice_and_memory_stays_flat(run_costly: Any, transport: str, attack: str) -> None:
+    server = run_costly(ROW_MILLISECONDS, transport=transport, log_level="warning")
+    async with connected(server.port) as channels:
+        alone = await keep_asking(channels, concurrency=2, seconds=SECONDS)
+        megabytes = [server.memory_megabytes()]
+        with mistreated(server.port, attack):
+            await keep_asking(channels, concurrency=2, seconds=2.0)
+            megabytes.append(server.memory_megabytes())
+            beside = await keep_asking(channels, concurrency=2, seconds=SECONDS)
+            megabytes.append(server.memory_megabytes())
+    print(
+        f"\n{transport}, {attack}: p99 of others {1_000 * beside.p99:.0f} ms, {beside.p99 / alone.p99:.2f} times what "
+        f"it was; memory, before, soon and later: {', '.join(f'{each:.1f}' for each in megabytes)} MB"
+    )
+    assert set(beside.codes) == {grpc.StatusCode.OK}
+    assert beside.p99 < 2.0 * alone.p99
+    assert megabytes[-1] - megabytes[0] < MOST_MEGABYTES
+
+
+@pytest.mark.parametrize(
+    ("message", "metadata", "compression"),
+    [
+        (bytes(8 * 1024 * 1024), [], grpc.Compression.NoCompression),
+        (bytes(64 * 1024 * 1024), [], grpc.Compression.Gzip),
+        (MESSAGE, [("x", "x" * 64_000)], grpc.Compression.NoCompression),
+    ],
+    ids=["large message", "gzip bomb", "huge metadata"],
+)
+def test_what_is_too_large_is_refused_as_such(
+    run_costly: Any, transport: str, message: bytes, metadata: Any, compression: grpc.Compression
+) -> None:
+    server = run_costly(0, transport=transport)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        method: Any = channel.unary_unary(METHOD)
+        call = method.future(message, metadata=metadata, compression=compression, timeout=30)
+        assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert method(MESSAGE, timeout=30)
+
+
+def test_bytes_that_are_no_http2_cost_their_connection(run_costly: Any, transport: str) -> None:
+    server = run_costly(0, transport=transport)
+    with raw.connection(server.port) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n" + b"x" * 100)
+        while connection.recv(1 << 16):
+            pass
