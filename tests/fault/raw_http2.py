@@ -28,6 +28,11 @@ def greeting(values: Iterable[tuple[int, int]] = ()) -> bytes:
     return PREFACE + settings(values)
 
 
+def acknowledgement() -> bytes:
+    """Says that the server's own settings, and so its limits, are known."""
+    return frame(SETTINGS, 1, 0)
+
+
 def request_headers(stream: int, path: str, extra: Iterable[tuple[str, str]] = ()) -> bytes:
     """The headers of a gRPC call."""
     headers = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "a")]

@@ -1,5 +1,6 @@
 """A caller misbehaves: the others hardly notice, memory stays flat, and who can be told is told what is wrong."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,6 +72,44 @@ def test_what_is_too_large_is_refused_as_such(
         call = method.future(message, metadata=metadata, compression=compression, timeout=30)
         assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert method(MESSAGE, timeout=30)
+
+
+def ended_late(connection: socket.socket) -> None:
+    """Returns when the server has ended a call with DEADLINE_EXCEEDED, of which it tells even where none is read."""
+    said = b""
+    while b"grpc-status\x014" not in said:
+        data = connection.recv(1 << 16)
+        assert data, "the server closed the connection"
+        said += data
+
+
+def test_a_message_that_does_not_come_ends_its_call(run_costly: Any) -> None:
+    # With grpc.aio such a call stays until its caller's deadline, or the end of its connection.
+    server = run_costly(0, transport="core", default_timeout_seconds=0.2)
+    with raw.connection(server.port) as connection:
+        connection.sendall(raw.greeting() + raw.acknowledgement())
+        connection.sendall(raw.request_headers(1, METHOD) + raw.frame(raw.DATA, 0, 1, b"\0"))
+        ended_late(connection)
+
+
+def test_an_answer_that_is_not_taken_ends_its_call(run_costly: Any) -> None:
+    # The same is true here.
+    server = run_costly(0, transport="core", write_timeout_seconds=0.2)
+    with raw.connection(server.port) as connection:
+        connection.sendall(raw.greeting([(raw.INITIAL_WINDOW_SIZE, 0)]) + raw.acknowledgement())
+        connection.sendall(raw.request_headers(1, METHOD) + raw.message(1, MESSAGE))
+        ended_late(connection)
+
+
+def test_limits_hold_for_those_who_do_not_say_that_they_know_them(run_costly: Any, transport: str) -> None:
+    server = run_costly(0, transport=transport, handshake_timeout_seconds=1.0)
+    with raw.connection(server.port) as connection:
+        connection.sendall(raw.greeting())
+        connection.sendall(raw.request_headers(1, METHOD, [("x", "x" * 64_000)]) + raw.message(1, MESSAGE))
+        said = b""
+        while data := connection.recv(1 << 16):
+            said += data
+    assert b"grpc-status\x018" in said
 
 
 def test_bytes_that_are_no_http2_cost_their_connection(run_costly: Any, transport: str) -> None:
