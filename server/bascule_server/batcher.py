@@ -31,9 +31,10 @@ a remainder takes nearly as long."""
 
 
 ROUND_SECONDS = 0.001
-MOST_ROUNDS = 20
-"""After each batch the event loop goes round once for every millisecond that it took, which adds little to that. A
-call may need ten rounds to come in, each of which would wait for another batch where streams always have one."""
+ROUNDS_SHARE = 0.3
+"""After each batch the event loop goes round once for every millisecond that it took, which adds little to that: a call
+may need ten rounds to come in, each of which would wait for another batch where streams always have one. Under a flood
+of calls a round takes long; so much of the batch's time is all that they get."""
 
 
 class Batcher:
@@ -71,11 +72,15 @@ class Batcher:
         self._row_seconds = math.inf
         """How long a row took in the last batch."""
 
-    def check(self, call: Call) -> None:
-        """Raises ``ServiceError`` with OVERLOADED where rows of the call would wait too long.
+    def let_in(self, call: Call) -> None:
+        """Raises ``ServiceError`` with OVERLOADED where rows of the call would wait too long; else expects them.
 
         It takes no time to speak of, and asks for no more than what is known before a call's message is read.
         """
+        self._queue.let_in(call, self._clock())
+
+    def check(self, call: Call) -> None:
+        """Raises the same for a call that was let in, where others were faster with their messages."""
         self._queue.check(call, self._clock())
 
     def submit(
@@ -123,12 +128,19 @@ class Batcher:
             while self._queue:
                 row_count = await self._answer_batch()
                 # What came in meanwhile joins the next batch.
-                for _ in range(_rounds(self._clock() - began)):
-                    await asyncio.sleep(0)
+                await self._let_others_work(self._clock() - began)
                 ended = self._clock()
                 if row_count:
                     self._queue.computed(row_count, ended - began)
                 began = ended
+
+    async def _let_others_work(self, batch_seconds: float) -> None:
+        """Has the event loop go round, for a share of the time that the batch took; see ``ROUNDS_SHARE``."""
+        end = time.monotonic() + ROUNDS_SHARE * batch_seconds
+        for _ in range(1 + int(batch_seconds / ROUND_SECONDS)):
+            await asyncio.sleep(0)
+            if time.monotonic() >= end:
+                return
 
     async def _answer_batch(self) -> int:
         """Answers the rows whose turn it is, and returns how many they were."""
@@ -169,10 +181,6 @@ class Batcher:
         except Exception as exception:  # noqa: BLE001 - whatever it is, it concerns this batch alone
             return [fault(exception)] * len(questions)
         return answers
-
-
-def _rounds(seconds: float) -> int:
-    return 1 + min(MOST_ROUNDS, int(seconds / ROUND_SECONDS))
 
 
 def _check_count(answers: Sequence[Answer], questions: Sequence[Question]) -> None:

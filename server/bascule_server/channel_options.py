@@ -25,9 +25,10 @@ def channel_options(config: ServerConfig) -> list[ChannelOption]:
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         # The core keeps to its own limits only once the caller has said that it knows them.
         ("grpc.http2.settings_timeout", _ms(config.handshake_timeout_seconds)),
-        # Beyond that the core would end calls as CANCELLED, which callers do not repeat; we refuse them ourselves.
-        ("grpc.server.max_pending_requests", 1 << 20),
-        ("grpc.server.max_pending_requests_hard_limit", 1 << 20),
+        # Calls that have come and that we have not taken. Beyond that the core ends them as CANCELLED, which callers do
+        # not repeat, so this is for floods that we cannot refuse as fast as they come.
+        ("grpc.server.max_pending_requests", 4_096),
+        ("grpc.server.max_pending_requests_hard_limit", 8_192),
         ("grpc.max_concurrent_streams", config.max_calls_per_connection),
         ("grpc.max_allowed_incoming_connections", config.max_connections),
         ("grpc.server_handshake_timeout_ms", _ms(config.handshake_timeout_seconds)),

@@ -157,6 +157,11 @@ class RowQueue:
         self._calls: Counter[str] = Counter()
         """Rows of calls that wait, by caller; who was served last comes last."""
         self._call_row_count = 0
+        self._expected: dict[str, int] = {}
+        self._expected_count = 0
+        """Calls let in since the last batch whose messages are yet to come, by caller and in all."""
+        self._rows_per_call = 1.0
+        """Of late."""
         self._stream_credit = 0.0
         """Rows that streams are owed."""
         self._rows = self._seconds = 0.0
@@ -181,18 +186,29 @@ class RowQueue:
         self._rows = KEPT * self._rows + row_count
         self._seconds = KEPT * self._seconds + seconds
 
-    def check(self, call: Call, now: float) -> None:
-        """Raises ``ServiceError`` with OVERLOADED where a row of the call, come now, would wait too long.
+    def let_in(self, call: Call, now: float) -> None:
+        """Expects rows of a call, whose message is yet to come.
 
         How many rows it has does not matter: they are what others wait for.
-        """
-        if self._call_row_count and self._wait_seconds(call) > self._patience_seconds(call, now):
-            raise ServiceError(Reason.OVERLOADED)
 
-    def _wait_seconds(self, call: Call) -> float:
+        Raises:
+            ServiceError: OVERLOADED, they would wait too long.
+        """
+        expected, per_call = self._expected, self._rows_per_call
+        self._refuse_if(call, now, per_call * self._expected_count, per_call * expected.get(call.caller, 0))
+        expected[call.caller] = expected.get(call.caller, 0) + 1
+        self._expected_count += 1
+
+    def check(self, call: Call, now: float) -> None:
+        """Raises the same for a call whose message is there."""
+        self._refuse_if(call, now, 0, 0)
+
+    def _refuse_if(self, call: Call, now: float, expected: float, own_expected: float) -> None:
         # Before a caller's next row, each other caller gets as many rows as the caller has waiting, and one more.
-        own, callers = self._calls[call.caller], len(self._calls)
-        return min(self._call_row_count, (own + 1) * callers) * self.row_seconds
+        own, callers = self._calls[call.caller] + own_expected, max(len(self._calls), len(self._expected))
+        rows = min(self._call_row_count + expected, (own + 1) * callers)
+        if rows * self.row_seconds > max(0.0, self._patience_seconds(call, now)):
+            raise ServiceError(Reason.OVERLOADED)
 
     def _patience_seconds(self, call: Call, now: float) -> float:
         return min(self._max_wait_seconds, PATIENCE * (call.deadline - now))
@@ -204,12 +220,17 @@ class RowQueue:
         if job.interactive:
             self._calls[job.call.caller] += count
             self._call_row_count += count
+            if expected := self._expected.get(job.call.caller, 0):
+                self._expected[job.call.caller] = expected - 1
+                self._expected_count -= 1
+            self._rows_per_call += (1 - KEPT) * (count - self._rows_per_call)
 
     def take(self, largest: int, now: float) -> list[Rows]:
         """The next batch, of at most so many rows; says to those why whose time is over."""
         waiting = [rows for rows in self._waiting if not _ended(rows.job, now)]
-        if _count(waiting) > largest:
-            waiting = [rows for rows in waiting if not self._refused(rows, now)]
+        excess = _count(waiting) - largest
+        if excess > 0:
+            waiting = self._without_late(waiting, excess, now)
         batch, self._waiting = form_batch(waiting, largest, self._calls, int(self._stream_credit))
         self._count_again(batch)
         return batch
@@ -219,13 +240,22 @@ class RowQueue:
         for rows in self._waiting:
             rows.job.on_delay()
 
-    def _refused(self, rows: Rows, now: float) -> bool:
-        """Refuses rows that have waited too long, unless some of their job have been computed."""
+    def _without_late(self, waiting: list[Rows], excess: int, now: float) -> list[Rows]:
+        """Refuses up to ``excess`` rows that have waited too long, the earliest first, and returns the others."""
+        kept = []
+        for rows in waiting:
+            if rows.count <= excess and self._is_late(rows, now):
+                excess -= rows.count
+                rows.job.result.set_exception(ServiceError(Reason.OVERLOADED))
+            else:
+                kept.append(rows)
+        return kept
+
+    def _is_late(self, rows: Rows, now: float) -> bool:
+        """Whether rows have waited too long, and none of their job have been computed."""
         job = rows.job
-        if not job.interactive or rows.start or now - job.arrival <= self._patience_seconds(job.call, job.arrival):
-            return False
-        job.result.set_exception(ServiceError(Reason.OVERLOADED))
-        return True
+        waited = now - job.arrival
+        return job.interactive and not rows.start and waited > self._patience_seconds(job.call, job.arrival)
 
     def _count_again(self, batch: Sequence[Rows]) -> None:
         served = {rows.job.call.caller for rows in batch if rows.job.interactive}
@@ -238,6 +268,8 @@ class RowQueue:
                 stream_row_count += rows.count
         self._calls = +calls
         self._call_row_count = self._calls.total()
+        self._expected.clear()
+        self._expected_count = 0
         if stream_row_count:
             given = _count(rows for rows in batch if not rows.job.interactive)
             self._stream_credit += STREAM_SHARE * _count(batch) - given

@@ -122,7 +122,7 @@ class Server:
         timeouts = TimeoutPolicy(config.default_timeout_seconds, config.max_timeout_seconds)
         observe = self._metrics.call_ended if self._metrics else _ignore
         log = CallLog(config.log_call_every, config.slow_call_seconds, observe)
-        surroundings = Surroundings(timeouts, self._draining, log, self._check)
+        surroundings = Surroundings(timeouts, self._draining, log, _BatcherGate(self._batcher))
         options, write_timeout = channel_options(config), config.write_timeout_seconds
         if config.transport == "aio":
             from bascule_server.transports.aio_transport import AioTransport
@@ -131,11 +131,6 @@ class Server:
         from bascule_server.transports.core_transport import CoreTransport
 
         return CoreTransport(options, surroundings, quick_methods, write_timeout)
-
-    def _check(self, call: Call) -> None:
-        """Refuses a call that the batcher has no room for, before its message is read."""
-        if call.method in COMPUTED:
-            self._batcher.check(call)
 
     def _add_services(self) -> None:
         # The generated functions know grpcio's own servers alone.
@@ -240,6 +235,21 @@ class Server:
             await self._catalogue_transport.close()
         await self._transport.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+class _BatcherGate:
+    """Refuses calls that would wait too long for the batcher; see ``Gate``."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+
+    def let_in(self, call: Call) -> None:
+        if call.method in COMPUTED:
+            self._batcher.let_in(call)
+
+    def check(self, call: Call) -> None:
+        if call.method in COMPUTED:
+            self._batcher.check(call)
 
 
 def event_loop(config: ServerConfig) -> Callable[[], asyncio.AbstractEventLoop]:

@@ -124,6 +124,23 @@ def lets_in(queue: RowQueue, caller: str = "a", *, deadline: float = 1_000.0, no
     return True
 
 
+def test_calls_whose_messages_are_yet_to_come_are_counted_with_the_rows_of_others() -> None:
+    queue = at_pace(0.1)
+    for _ in range(50):
+        queue.put(job(4))
+        queue.take(4, now=0.0)
+    for _ in range(3):
+        queue.let_in(Call("/m", 1_000.0, caller="a"), 0.0)
+    with pytest.raises(ServiceError):
+        queue.let_in(Call("/m", 1_000.0, caller="a"), 0.0)
+    # One of them has come; and one whose message never comes is forgotten.
+    queue.put(job(4))
+    assert lets_in(queue)
+    queue.take(4, now=0.0)
+    for _ in range(3):
+        queue.let_in(Call("/m", 1_000.0, caller="a"), 0.0)
+
+
 def test_as_many_rows_wait_as_are_computed_in_time() -> None:
     queue = at_pace(0.1)
     assert queue.limit == 10
@@ -210,6 +227,14 @@ def test_rows_that_waited_too_long_are_refused_for_those_that_have_time() -> Non
     assert sizes(queue.take(2, now=2.0)) == [2]
     error = early.result.exception()  # type: ignore[attr-defined]  # a future
     assert error.reason is Reason.OVERLOADED
+    assert not queue
+
+
+def test_no_more_are_refused_than_others_take_the_place_of() -> None:
+    queue = RowQueue(1.0)
+    for arrival in (0.0, 0.1, 0.2):
+        queue.put(job(1, arrival=arrival))
+    assert [rows.job.arrival for rows in queue.take(2, now=9.0)] == [0.1, 0.2]
     assert not queue
 
 

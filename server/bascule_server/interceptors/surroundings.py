@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from typing import cast
+from typing import Protocol, cast
 
 from bascule_server.calls import CURRENT_CALL, Call
 from bascule_server.draining import Draining
@@ -13,24 +13,35 @@ from bascule_server.interceptors.deadline import TimeoutPolicy, deadline
 from bascule_server.interceptors.error_boundary import error_boundary
 
 
-def _let_in(_: Call) -> None:
-    pass
+class Gate(Protocol):
+    """Where calls are refused before their messages are read."""
+
+    def let_in(self, call: Call) -> None:
+        """A call has come. Raises ``ServiceError`` where it is refused."""
+
+    def check(self, call: Call) -> None:
+        """Its message is there. Raises ``ServiceError`` where it is refused after all."""
+
+
+class _OpenGate:
+    def let_in(self, call: Call) -> None:
+        pass
+
+    def check(self, call: Call) -> None:
+        pass
+
+
+OPEN_GATE = _OpenGate()
 
 
 class Surroundings:
     """What all calls of one server have around them."""
 
-    def __init__(
-        self, timeouts: TimeoutPolicy, draining: Draining, log: CallLog, check: Callable[[Call], None] = _let_in
-    ) -> None:
-        """Takes what surrounds.
-
-        ``check`` raises ``ServiceError`` for a call that is refused before its message is read.
-        """
+    def __init__(self, timeouts: TimeoutPolicy, draining: Draining, log: CallLog, gate: Gate = OPEN_GATE) -> None:
         self._timeouts = timeouts
         self.draining = draining
         self.log = log
-        self.check = check
+        self.gate = gate
 
     def call(self, method: str, caller: str, allowed_seconds: float | None, *, is_stream: bool) -> Call:
         """A call that begins now.

@@ -15,9 +15,9 @@ from bascule_server.transports.c_core import Event, Queue, handle
 SLICE_SECONDS = 0.02
 """How long it waits for the core at a time. What else the loop waits for, such as signals, it sees then."""
 
-TURN_SECONDS = 0.02
-"""How long events are handled, as long as there are more, before other callbacks have their turn. As long as a batch
-may take: calls that wait to be refused must not pile up in the core while batches are computed."""
+TURN_SECONDS = 0.005
+"""How long events are handled, as long as there are more, before other callbacks have their turn. Calls that wait to
+be refused must not pile up in the core, nor must refusing them take all the time."""
 
 HURRIED_SLICE_SECONDS = 0.001
 """The same while another thread works for the loop."""
