@@ -14,7 +14,7 @@ from fault.open_loop import Outcome, connected, keep_asking, offer
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
 
-ROW_MILLISECONDS = {"core": 15.0, "aio": 25.0}
+ROW_MILLISECONDS = {"core": 18.0, "aio": 25.0}
 """Batches of the first are computed in the event loop, those of the second beside it."""
 
 TIMEOUT_SECONDS = 1.0
