@@ -122,7 +122,7 @@ class Server:
         timeouts = TimeoutPolicy(config.default_timeout_seconds, config.max_timeout_seconds)
         observe = self._metrics.call_ended if self._metrics else _ignore
         log = CallLog(config.log_call_every, config.slow_call_seconds, observe)
-        surroundings = Surroundings(timeouts, self._draining, log, _BatcherGate(self._batcher))
+        surroundings = Surroundings(timeouts, self._draining, log, _BatcherDoor(self._batcher))
         options, write_timeout = channel_options(config), config.write_timeout_seconds
         if config.transport == "aio":
             from bascule_server.transports.aio_transport import AioTransport
@@ -237,8 +237,8 @@ class Server:
         self._worker.shutdown(wait=False, cancel_futures=True)
 
 
-class _BatcherGate:
-    """Refuses calls that would wait too long for the batcher; see ``Gate``."""
+class _BatcherDoor:
+    """Refuses calls that would wait too long for the batcher; see ``Door``."""
 
     def __init__(self, batcher: Batcher) -> None:
         self._batcher = batcher

@@ -13,7 +13,7 @@ from bascule_server.interceptors.deadline import TimeoutPolicy, deadline
 from bascule_server.interceptors.error_boundary import error_boundary
 
 
-class Gate(Protocol):
+class Door(Protocol):
     """Where calls are refused before their messages are read."""
 
     def let_in(self, call: Call) -> None:
@@ -23,7 +23,7 @@ class Gate(Protocol):
         """Its message is there. Raises ``ServiceError`` where it is refused after all."""
 
 
-class _OpenGate:
+class _OpenDoor:
     def let_in(self, call: Call) -> None:
         pass
 
@@ -31,17 +31,17 @@ class _OpenGate:
         pass
 
 
-OPEN_GATE = _OpenGate()
+OPEN_DOOR = _OpenDoor()
 
 
 class Surroundings:
     """What all calls of one server have around them."""
 
-    def __init__(self, timeouts: TimeoutPolicy, draining: Draining, log: CallLog, gate: Gate = OPEN_GATE) -> None:
+    def __init__(self, timeouts: TimeoutPolicy, draining: Draining, log: CallLog, door: Door = OPEN_DOOR) -> None:
         self._timeouts = timeouts
         self.draining = draining
         self.log = log
-        self.gate = gate
+        self.door = door
 
     def call(self, method: str, caller: str, allowed_seconds: float | None, *, is_stream: bool) -> Call:
         """A call that begins now.

@@ -113,7 +113,7 @@ class _CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             async with self._surroundings.around(call, is_stream=is_stream):
                 check_size(cast(Metadata, context.invocation_metadata() or ()))
-                self._surroundings.gate.check(call)
+                self._surroundings.door.check(call)
                 yield
         except ServiceError as error:
             try:

@@ -111,7 +111,7 @@ class CoreTransport:
         call = surroundings.call(incoming.method, caller, incoming.remaining_seconds, is_stream=is_stream)
         try:
             check_size(incoming.metadata)
-            surroundings.gate.let_in(call)
+            surroundings.door.let_in(call)
         except ServiceError as error:
             surroundings.log.failed(call, error)
             code, metadata = error.reason.code, trailing_metadata(error)
@@ -146,7 +146,7 @@ class CoreTransport:
                     await _answer_stream(awaited, handler)
                     return
                 message = await awaited.only_message()
-                self._surroundings.gate.check(call)
+                self._surroundings.door.check(call)
                 request = readable(lenient(handler)(message))
                 response = _serialised(handler, await cast(Any, handler.unary_unary)(request, None))
             await awaited.answer(response)
@@ -307,7 +307,7 @@ class _QuickCall:
             return
         try:
             self._surroundings.draining.enter(self)
-            self._surroundings.gate.check(self._call)
+            self._surroundings.door.check(self._call)
             self._method(_present(message), self._call, self)
         except ServiceError as error:
             self.fail(error)
