@@ -28,8 +28,8 @@ from serving_weights import (
 )
 
 from bascule.v1.artifact_pb2 import Manifest, TrainingData
-from bascule_server import artifact
 from bascule_server.encoder import HISTORY, QueryEncoder
+from bascule_server.manifest_checks import SCHEMA_VERSION
 from bascule_training.artifact_writer import Contents, write_files
 from bascule_training.config import IndexConfig
 from bascule_training.dataset import Dataset
@@ -98,7 +98,7 @@ def _publish(models: Path, weights: Weights) -> None:
     with staged(models, MODEL) as folder:
         index = write_files(folder, contents)
         manifest = Manifest(
-            schema_version=artifact.SCHEMA_VERSION,
+            schema_version=SCHEMA_VERSION,
             model=MODEL,
             version=int(folder.name),
             create_time=created,

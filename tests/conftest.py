@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import settings
+from served_process import Serving
 
 Result = TypeVar("Result")
 
@@ -98,6 +99,25 @@ def free_port() -> int:
         return port
 
 
+@pytest.fixture
+def serve(models_root: Path) -> Iterator[Callable[..., Serving]]:
+    """Starts servers, of the small model on any port unless told otherwise, and leaves none behind."""
+    started: list[Serving] = []
+
+    def start(
+        *, models: Path = models_root, listen: str = "127.0.0.1:0", config: Path | None = None, workers: int = 1
+    ) -> Serving:
+        options: list[str | Path] = ["--models", models, "--listen", listen, "--workers", str(workers)]
+        options += ["--config", config] if config else []
+        started.append(Serving(*options))
+        return started[-1]
+
+    yield start
+    for serving in started:
+        serving.process.kill()
+        serving.ended()
+
+
 class Served(NamedTuple):
     """A server that runs in this process."""
 
@@ -111,18 +131,18 @@ class Served(NamedTuple):
 
 @pytest.fixture(params=["core", "aio"])
 def serve_in_process(request: pytest.FixtureRequest) -> Callable[..., AbstractAsyncContextManager[Served]]:
-    """Serves models; keywords are fields of the configuration. Each test runs with both transports."""
+    """Serves versions from a source; keywords are fields of the configuration. Each test runs with both transports."""
     from bascule_server.config import ServerConfig
     from bascule_server.server import Server
 
     @asynccontextmanager
-    async def serve(models: Any, **fields: Any) -> AsyncIterator[Served]:
+    async def serve(source: Any, **fields: Any) -> AsyncIterator[Served]:
         given = {"listen": "127.0.0.1:0", "drain_seconds": 0.0, "transport": request.param, **fields}
         config = ServerConfig(**given)
         async with _loop_of(config) as loop:
 
             async def start() -> Served:
-                server = Server(config, models)
+                server = Server(config, source)
                 port = server.listen()
                 await server.start()
                 return Served(server, port, loop, asyncio.run_coroutine_threadsafe(server.work(), loop))

@@ -35,6 +35,7 @@ from bascule.answers import (
 )
 from bascule.arrays import Float32Array
 from bascule.async_streaming import AsyncLane, OpenStream, recommend_stream
+from bascule.bearer_token import Token, check_token
 from bascule.channel import DEFAULT_TARGET, checked_connections, checked_timeout, open_async_channels
 from bascule.client import DEFAULT_TIMEOUT
 from bascule.errors import BasculeError, rpc_errors
@@ -71,6 +72,8 @@ class AsyncClient:
             stream, each answer. A service that is itself waited for passes on what is left to it:
             ``timeout=context.time_remaining() - margin``.
         credentials: For an encrypted connection, such as ``grpc.ssl_channel_credentials()`` returns.
+        token: What tells the server who calls: a key or a token, or a function that returns the one of the moment and
+            is called for each call and stream. Without ``credentials`` it is sent to this machine alone.
         connections: How many connections calls are spread over in turn. A server with several workers gives each
             connection to one of them, so have some for each.
         hedge: Whether a call that takes longer than 95 of 100 do is made a second time over another connection, and the
@@ -87,6 +90,7 @@ class AsyncClient:
         model: str = "",
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
+        token: Token | None = None,
         connections: int = 1,
         hedge: bool = False,
     ) -> None:
@@ -94,6 +98,8 @@ class AsyncClient:
         self._model = model
         self._timeout = checked_timeout(timeout)
         self._credentials = credentials
+        self._token = token
+        check_token(token, target, credentials)
         self._connections = checked_connections(connections)
         self._hedge = checked_hedge(connections, hedge=hedge)
 
@@ -253,7 +259,7 @@ class AsyncClient:
 
     @cached_property
     def _channels(self) -> list[grpc.aio.Channel]:
-        return open_async_channels(self._target, self._credentials, self._connections)
+        return open_async_channels(self._target, self._credentials, self._connections, self._token)
 
     @cached_property
     def _stubs(self) -> list[RecommendationServiceAsyncStub]:

@@ -10,6 +10,7 @@ from typing import Self
 
 import grpc
 
+from bascule.bearer_token import Token
 from bascule.channel import open_channels
 from bascule.errors import rpc_errors
 from bascule.query import FeatureValue
@@ -68,6 +69,7 @@ class CatalogueClient:
         model: The model whose catalogue changes. Empty: the only one that the server has.
         timeout: How many seconds a call may take.
         credentials: For an encrypted connection.
+        token: What tells the server who calls; see ``Client``.
 
     Every method raises ``BasculeError`` for what the server, or the way to it, does wrong, and ``ValueError`` or
     ``TypeError`` for arguments that cannot be sent.
@@ -80,10 +82,11 @@ class CatalogueClient:
         model: str = "",
         timeout: float = 10.0,
         credentials: grpc.ChannelCredentials | None = None,
+        token: Token | None = None,
     ) -> None:
         self._model = model
         self._timeout = timeout
-        (self._channel,) = open_channels(target, credentials, 1)
+        (self._channel,) = open_channels(target, credentials, 1, token)
         self._catalogue = CatalogueServiceStub(self._channel)
 
     def upsert(self, items: Mapping[str, ItemValues]) -> int:

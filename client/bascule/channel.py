@@ -9,12 +9,15 @@ See https://github.com/grpc/proposal/blob/master/A6-client-retries.md.
 """
 
 import json
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import grpc
 import grpc.aio
 
+from bascule.bearer_token import Token, TokenChannel, check_token
+
 ChannelOption: TypeAlias = tuple[str, int | str]
+Channel = TypeVar("Channel", grpc.Channel, grpc.aio.Channel)
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 
@@ -57,22 +60,43 @@ CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
 """The core passes over options that it does not know, also misspelt ones; a test looks for each key in its binary."""
 
 
-def open_channels(target: str, credentials: grpc.ChannelCredentials | None, count: int) -> list[grpc.Channel]:
+def open_channels(
+    target: str, credentials: grpc.ChannelCredentials | None, count: int, token: Token | None = None
+) -> list[grpc.Channel]:
     """Channels, encrypted where there are credentials. Each connects at its first call, and shares no connection.
 
     Raises:
-        ValueError: ``count`` is below 1.
+        ValueError: ``count`` is below 1, or the token cannot be sent.
     """
+    check_token(token, target, credentials)
     if credentials is None:
-        return [grpc.insecure_channel(target, options=options) for options in _options(count)]
-    return [grpc.secure_channel(target, credentials, options=options) for options in _options(count)]
+        plain = [grpc.insecure_channel(target, options=options) for options in _plain_options(count, token)]
+        return _with_token(plain, token)
+    return _with_token([grpc.secure_channel(target, credentials, options=each) for each in _options(count)], token)
 
 
-def open_async_channels(target: str, credentials: grpc.ChannelCredentials | None, count: int) -> list[grpc.aio.Channel]:
+def open_async_channels(
+    target: str, credentials: grpc.ChannelCredentials | None, count: int, token: Token | None = None
+) -> list[grpc.aio.Channel]:
     """The same for the running event loop, to which the channels belong."""
+    check_token(token, target, credentials)
     if credentials is None:
-        return [grpc.aio.insecure_channel(target, options=options) for options in _options(count)]
-    return [grpc.aio.secure_channel(target, credentials, options=options) for options in _options(count)]
+        plain = [grpc.aio.insecure_channel(target, options=options) for options in _plain_options(count, token)]
+        return _with_token(plain, token)
+    return _with_token([grpc.aio.secure_channel(target, credentials, options=each) for each in _options(count)], token)
+
+
+def _with_token(channels: list[Channel], token: Token | None) -> list[Channel]:
+    if token is None:
+        return channels
+    return [cast(Channel, TokenChannel(channel, token)) for channel in channels]
+
+
+def _plain_options(count: int, token: Token | None) -> list[tuple[ChannelOption, ...]]:
+    if token is None:
+        return _options(count)
+    # What goes to this machine would go through a proxy that the environment names, and the token with it.
+    return [(*options, ("grpc.enable_http_proxy", 0)) for options in _options(count)]
 
 
 def checked_connections(count: int) -> int:

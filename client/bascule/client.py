@@ -20,6 +20,7 @@ from bascule.answers import (
     read_scores,
 )
 from bascule.arrays import Float32Array
+from bascule.bearer_token import Token
 from bascule.channel import DEFAULT_TARGET, checked_timeout, open_channels
 from bascule.errors import BasculeError, rpc_errors
 from bascule.hedged_calls import HedgedMethod, HedgedStub
@@ -52,6 +53,8 @@ class Client:
             stream, each answer. A service that is itself waited for passes on what is left to it:
             ``timeout=context.time_remaining() - margin``.
         credentials: For an encrypted connection, such as ``grpc.ssl_channel_credentials()`` returns.
+        token: What tells the server who calls: a key or a token, or a function that returns the one of the moment and
+            is called for each call and stream. Without ``credentials`` it is sent to this machine alone.
         connections: How many connections calls are spread over in turn. A server with several workers gives each
             connection to one of them, so have some for each.
         hedge: Whether a call that takes longer than 95 of 100 do is made a second time over another connection, and the
@@ -68,13 +71,14 @@ class Client:
         model: str = "",
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
+        token: Token | None = None,
         connections: int = 1,
         hedge: bool = False,
     ) -> None:
         self._target = target
         self._model = model
         self._timeout = checked_timeout(timeout)
-        self._channels = open_channels(target, credentials, connections)
+        self._channels = open_channels(target, credentials, connections, token)
         self._stubs = [RecommendationServiceStub(channel) for channel in self._channels]
         self._hedged = HedgedStub(self._stubs, HedgedMethod) if checked_hedge(connections, hedge=hedge) else None
         self._turns = itertools.cycle(self._stubs)

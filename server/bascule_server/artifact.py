@@ -5,18 +5,23 @@
 Nothing here reads more than the manifest allows or leaves the folder; docs/artifact.md describes the files.
 """
 
+import errno
 import hashlib
-import re
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from zipfile import BadZipFile
-from zlib import error as ZlibError  # noqa: N812 - it is a class
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import TypeAlias
 
 from google.protobuf import json_format
 
 from bascule.v1.artifact_pb2 import Manifest
+from bascule_server.manifest_checks import complaints
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
 QUERY_TOWER_LITERT = "query_tower.tflite"
 QUERY_TOWER_SAVED_MODEL = "query_tower"
 ITEM_TOWER_LITERT = "item_tower.tflite"
@@ -31,28 +36,35 @@ GOLDEN = "golden.npz"
 METRICS = "metrics.json"
 REPORT = "report.html"
 
-SCHEMA_VERSION = 1
-"""The newest ``Manifest.schema_version`` that this code reads, and the one that it writes."""
-
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
-MAX_FILES = 1_000
-MAX_DIMENSION = 4_096
-MAX_ITEMS = 100_000_000
-
-UNREADABLE_ARRAYS = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, BadZipFile, ZlibError)
-"""What numpy and zipfile raise at arrays that they did not write."""
-
-_MODEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_CHUNK_BYTES = 1024 * 1024
 
 
 class ArtifactError(Exception):
     """The folder is no artifact, or not the one that its manifest describes."""
 
 
-def is_model_name(name: str) -> bool:
-    """Whether ``name`` may name a model: lower-case letters, digits, ``_`` and ``-``, beginning with a letter."""
-    return _MODEL_NAME.fullmatch(name) is not None
+Stamp: TypeAlias = tuple[int, int, int, int, int]
+"""Which file lies at a path, and when it last changed: nobody but the superuser sets the last of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A folder, as it was when its files were found to be those of the manifest."""
+
+    folder: Path
+    stamps: Mapping[str, Stamp]
+    """Of each file, from before its bytes were read."""
+
+    def check(self) -> None:
+        """Checks that what was read of the folder since are the bytes that were verified.
+
+        Raises:
+            ArtifactError: a file came, went or changed in the meantime.
+        """
+        now = _stamps(self.folder)
+        if now != self.stamps:
+            changed = sorted(name for name in now.keys() | self.stamps.keys() if now.get(name) != self.stamps.get(name))
+            raise ArtifactError(f"{self.folder}: {changed[0]} changed while it was loaded; publish a new version")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -61,66 +73,116 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         ArtifactError: it is missing, no manifest, of a schema version that is not known, or of another folder.
     """
+    return parse_manifest(folder, read_bytes(folder / MANIFEST))
+
+
+def parse_manifest(folder: Path, content: bytes) -> Manifest:
+    """The same from bytes that were read already.
+
+    Raises:
+        ArtifactError: as ``read_manifest``.
+    """
     path = folder / MANIFEST
-    if not path.is_file() or path.is_symlink():
-        raise ArtifactError(f"{folder}: {MANIFEST} is missing; an artifact is the folder that `bascule train` wrote")
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise ArtifactError(f"{path}: got {path.stat().st_size:,} bytes; expected at most {MAX_MANIFEST_BYTES:,}")
     try:
-        manifest = json_format.Parse(path.read_bytes(), Manifest(), ignore_unknown_fields=True)
-    except (json_format.ParseError, UnicodeDecodeError) as error:
+        manifest = json_format.Parse(content, Manifest(), ignore_unknown_fields=True)
+    except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not a manifest: {error}") from error
-    for complaint in _complaints(manifest, folder):
+    for complaint in complaints(manifest, (folder.resolve().parent.name, folder.resolve().name)):
         raise ArtifactError(f"{path}: {complaint}")
     return manifest
 
 
-def verify(folder: Path, manifest: Manifest) -> None:
+def read_bytes(path: Path) -> bytes:
+    """What a manifest or its signature holds.
+
+    Raises:
+        ArtifactError: it is missing, a link, or too large.
+    """
+    try:
+        with _opened(path) as file:
+            content = file.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise ArtifactError(
+            f"{path.parent}: {path.name} is missing or cannot be read; an artifact is the folder that `bascule train`"
+            " wrote"
+        ) from error
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ArtifactError(f"{path}: got more than {MAX_MANIFEST_BYTES:,} bytes; expected at most that")
+    return content
+
+
+def verify(folder: Path, manifest: Manifest) -> Verified:
     """Checks that the folder holds exactly the files that the manifest names, byte for byte.
+
+    What it returns can tell, after all of it was read, that this was still so.
 
     Raises:
         ArtifactError: a file is missing, added, a link, or differs in size or digest.
     """
-    expected = {file.path: file for file in manifest.files}
-    present = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
-    if missing := sorted(expected.keys() - present.keys()):
-        raise ArtifactError(f"{folder}: {missing[0]} is missing")
-    if added := sorted(present.keys() - expected.keys() - {MANIFEST}):
-        raise ArtifactError(f"{folder}: {added[0]} is not in the manifest; remove it or publish a new version")
-    for name, file in expected.items():
-        path = present[name]
-        if path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
-            raise ArtifactError(f"{path}: got a link; expected a plain file")
-        if path.stat().st_size != file.size_bytes:
-            raise ArtifactError(f"{path}: got {path.stat().st_size:,} bytes; the manifest says {file.size_bytes:,}")
+    stamps = _stamps(folder)
+    _check_files(folder, manifest, stamps)
+    for file in manifest.files:
+        path = folder / file.path
         if (digest := sha256(path)) != file.sha256:
             raise ArtifactError(f"{path}: damaged: its SHA-256 is {digest}; the manifest says {file.sha256}")
+    verified = Verified(folder, stamps)
+    verified.check()
+    return verified
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Checks that the folder holds exactly the files that the manifest names, by their names and sizes.
+
+    Raises:
+        ArtifactError: a file is missing, added, a link, or of another size.
+    """
+    _check_files(folder, manifest, _stamps(folder))
+
+
+def _check_files(folder: Path, manifest: Manifest, stamps: Mapping[str, Stamp]) -> None:
+    expected = {file.path: file for file in manifest.files}
+    if missing := sorted(expected.keys() - stamps.keys()):
+        raise ArtifactError(f"{folder}: {missing[0]} is missing")
+    if added := sorted(stamps.keys() - expected.keys()):
+        raise ArtifactError(f"{folder}: {added[0]} is not in the manifest; remove it or publish a new version")
+    for name, file in expected.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()) or path.is_symlink() or not path.is_file():
+            raise ArtifactError(f"{path}: got a link; expected a plain file")
+        if (size := stamps[name][2]) != file.size_bytes:
+            raise ArtifactError(f"{path}: got {size:,} bytes; the manifest says {file.size_bytes:,}")
+
+
+def _stamps(folder: Path) -> dict[str, Stamp]:
+    """Of each file below the folder, but for the manifest and its signature, which are read once."""
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+    try:
+        return {name: _stamp(path.lstat()) for name, path in paths.items() if name not in (MANIFEST, SIGNATURE)}
+    except OSError as error:
+        raise ArtifactError(f"{folder}: {error.filename} cannot be read: {error.strerror}") from error
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _opened(path: Path) -> BufferedReader:
+    """Opens a plain file, and nothing else: no link, and nothing that would wait for somebody."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 digest of a file, in lower-case hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+    """The SHA-256 digest of a file, in lower-case hexadecimal.
 
-
-def _complaints(manifest: Manifest, folder: Path) -> Iterator[str]:
-    if not 1 <= manifest.schema_version <= SCHEMA_VERSION:
-        yield f"got schema version {manifest.schema_version}; this release reads 1 to {SCHEMA_VERSION}; update bascule"
-    if not is_model_name(manifest.model):
-        yield f"got the model name {manifest.model!r}; expected lower-case letters, digits, '_' and '-'"
-    place = (folder.resolve().parent.name, folder.resolve().name)
-    if (manifest.model, str(manifest.version)) != place:
-        yield f"says {manifest.model}/{manifest.version}, but lies in {'/'.join(place)}; a version cannot be renamed"
-    if not 1 <= manifest.dimension <= MAX_DIMENSION:
-        yield f"got dimension {manifest.dimension}; expected 1 to {MAX_DIMENSION:,}"
-    if not 1 <= manifest.item_count <= MAX_ITEMS:
-        yield f"got {manifest.item_count} items; expected 1 to {MAX_ITEMS:,}"
-    if len(manifest.files) > MAX_FILES:
-        yield f"got {len(manifest.files):,} files; expected at most {MAX_FILES:,}"
-    for file in manifest.files:
-        parts = PurePosixPath(file.path).parts
-        if not parts or file.path.startswith("/") or ".." in parts or "\\" in file.path or "\0" in file.path:
-            yield f"got the path {file.path!r}; expected one inside the folder"
+    Raises:
+        ArtifactError: it cannot be read, or is no plain file.
+    """
+    try:
+        with _opened(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error

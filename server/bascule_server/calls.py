@@ -5,6 +5,8 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from bascule_server.identity.access import OPEN, Access
+
 _PROBES = ("/grpc.health.", "/grpc.reflection.", "/bascule.SelfTest/")
 
 
@@ -19,7 +21,9 @@ class Call:
     start: float = field(default_factory=time.monotonic)
     """When it came, on the same clock."""
     caller: str = ""
-    """Who shares what is scarce with others: the host that the call came from."""
+    """Who shares what is scarce with others: by the name in the configuration, or else the host it came from."""
+    access: Access = OPEN
+    """What its caller may have."""
     row_count: int = 0
     """Rows taken in so far."""
     queue_seconds: float = 0.0

@@ -26,6 +26,29 @@ class ConfigError(Exception):
     """The configuration is not valid."""
 
 
+class Authentication(BaseModel):
+    """Who may call. Files are read again when they change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    callers: Annotated[Path, Field(strict=False)]
+    """A TOML file: the callers, what they prove themselves with, and what they may."""
+    key_set: Annotated[Path, Field(strict=False)] | None = None
+    """A JSON Web Key Set: whose tokens are believed. Absent: nobody's."""
+    issuer: Annotated[str, Field(min_length=1)] | None = None
+    """``iss`` of the tokens."""
+    audience: Annotated[str, Field(min_length=1)] | None = None
+    """``aud`` of the tokens: this server's name for those who make them."""
+
+    @model_validator(mode="after")
+    def _has_all_that_tokens_need(self) -> Self:
+        given = {"key_set": self.key_set, "issuer": self.issuer, "audience": self.audience}
+        missing = [name for name, value in given.items() if value is None]
+        if 0 < len(missing) < len(given):
+            raise ValueError(f"{missing[0]}: got none; expected key_set, issuer and audience together, or none of them")
+        return self
+
+
 class ServerConfig(BaseModel):
     """How to serve."""
 
@@ -36,12 +59,20 @@ class ServerConfig(BaseModel):
     certificate: PemFile | None = None
     private_key: PemFile | None = None
     """PEM files: the server's certificate with those that vouch for it, and its key. With both, calls come over TLS."""
+    client_authority: PemFile | None = None
+    """A PEM file: whose certificates callers must have. Absent: they need none."""
     allow_insecure: bool = False
     """Whether to listen beyond this machine, where anybody can read along and call."""
+    authentication: Authentication | None = None
+    """Who may call. Absent: everybody who can connect."""
+    publishers: Annotated[list[PemFile], Field(max_length=100)] = []
+    """PEM files, public keys: a version of a model is loaded only if one of them signed it. Empty: none need be."""
     metrics_listen: str | None = None
     """Address and port of ``/metrics`` for Prometheus; of several workers each takes the next port. Absent: none."""
     catalogue_listen: str | None = None
     """Address and port for changes of the catalogue. Absent: it does not change."""
+    admin_listen: str | None = None
+    """Address and port of ``ModelAdminService``, which says which versions answer. Absent: nobody is asked."""
     reflection: bool = False
     """Whether callers may ask for the definitions of the services."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
@@ -94,7 +125,7 @@ class ServerConfig(BaseModel):
     max_connection_age_grace_seconds: Seconds = 600.0
     """For what is in flight on a connection that is too old, streams included."""
 
-    @field_validator("listen", "metrics_listen", "catalogue_listen")
+    @field_validator("listen", "metrics_listen", "catalogue_listen", "admin_listen")
     @classmethod
     def _is_address(cls, listen: str | None) -> str | None:
         if listen is not None:
@@ -105,7 +136,11 @@ class ServerConfig(BaseModel):
     def _is_open_only_by_intent(self) -> Self:
         plain = {"metrics_listen": self.metrics_listen}
         if self.certificate is None:
-            plain |= {"listen": self.listen, "catalogue_listen": self.catalogue_listen}
+            plain |= {
+                "listen": self.listen,
+                "catalogue_listen": self.catalogue_listen,
+                "admin_listen": self.admin_listen,
+            }
         for field, address in plain.items():
             if address and not self.allow_insecure and not _is_loopback(host_and_port(address)[0]):
                 raise ValueError(
@@ -119,6 +154,12 @@ class ServerConfig(BaseModel):
         for missing, other in (("certificate", "private_key"), ("private_key", "certificate")):
             if getattr(self, missing) is None and getattr(self, other) is not None:
                 raise ValueError(f"{missing}: got none; expected a PEM file beside {other}, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _encrypts_where_callers_prove_themselves(self) -> Self:
+        if self.client_authority is not None and self.certificate is None:
+            raise ValueError("certificate: got none; expected one beside client_authority, which speaks of TLS")
         return self
 
     @model_validator(mode="after")

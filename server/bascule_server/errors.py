@@ -14,6 +14,7 @@ The texts are fixed: what is peculiar to an error stands in its details, where o
 the caller sent, shortened.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -50,6 +51,24 @@ class Reason(Enum):
         "The log of the catalogue is as large as it may be; publish a new version and begin a new log.",
     )
     LOG_DAMAGED = (StatusCode.DATA_LOSS, "The log of the catalogue is damaged before its end.")
+    UNAUTHENTICATED = (
+        StatusCode.UNAUTHENTICATED,
+        "The call has no key, token or certificate by which this server knows who calls.",
+    )
+    METHOD_NOT_ALLOWED = (StatusCode.PERMISSION_DENIED, "The caller may not call this method.")
+    MODEL_NOT_ALLOWED = (StatusCode.PERMISSION_DENIED, "The caller may not ask this model.")
+    QUOTA_EXCEEDED = (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "The caller asks for more rows a second than it may; try again later.",
+    )
+    IDENTITY_EXPIRED = (
+        StatusCode.UNAVAILABLE,
+        "What the stream began with does not tell any more who calls; begin another one.",
+        0.1,
+    )
+    PLAN_FAILED = (StatusCode.UNAVAILABLE, "The plan could not be read or written; the server's log says why.", 1.0)
+    PLAN_CHANGED = (StatusCode.ABORTED, "The plan was changed since; read it again.")
+    NOTHING_TO_ROLL_BACK_TO = (StatusCode.FAILED_PRECONDITION, "There is no older version that can be loaded.")
     OVERLOADED = (StatusCode.UNAVAILABLE, "The server has more to answer than it can in time; try again later.", 0.1)
     METADATA_TOO_LARGE = (StatusCode.RESOURCE_EXHAUSTED, "The metadata of the call is larger than 16,384 bytes.")
     NOT_READY = (StatusCode.UNAVAILABLE, "The model is being loaded; try again later.", 0.5)
@@ -81,6 +100,12 @@ class ServiceError(Exception):
     """What the field holds and what is allowed."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """More about the failure, for machines: the ``error_id`` of an INTERNAL one."""
+    retry_delay_seconds: float | None = None
+    """After how many seconds to try again, where that is not always the same for the reason."""
+
+    def __post_init__(self) -> None:
+        if self.retry_delay_seconds is None:
+            self.retry_delay_seconds = self.reason.retry_delay_seconds
 
     def __str__(self) -> str:
         """The text of the status: fixed by the reason, but for the field and what is wrong with it."""
@@ -97,12 +122,8 @@ def query_failure(error: QueryError) -> ServiceError:
     return ServiceError(QUERY_ERROR_REASONS[type(error)])
 
 
-def to_status(error: ServiceError, retry_delay_seconds: float | None = None) -> status_pb2.Status:
-    """The error as ``google.rpc.Status``: code, text, ``ErrorInfo``, and ``BadRequest`` and ``RetryInfo`` where apt.
-
-    ``retry_delay_seconds`` stands in the place of the reason's own.
-    """
-    delay = retry_delay_seconds or error.reason.retry_delay_seconds
+def to_status(error: ServiceError) -> status_pb2.Status:
+    """The error as ``google.rpc.Status``: code, text, ``ErrorInfo``, and ``BadRequest`` and ``RetryInfo`` where apt."""
     number: int = error.reason.code.value[0]
     status = status_pb2.Status(code=number, message=str(error))
     status.details.add().Pack(
@@ -112,8 +133,8 @@ def to_status(error: ServiceError, retry_delay_seconds: float | None = None) -> 
         bad_request = error_details_pb2.BadRequest()
         bad_request.field_violations.add(field=error.path, description=error.violation)
         status.details.add().Pack(bad_request)
-    if delay is not None:
+    if error.retry_delay_seconds is not None:
         retry_info = error_details_pb2.RetryInfo()
-        retry_info.retry_delay.FromMilliseconds(round(delay * 1000))
+        retry_info.retry_delay.FromMilliseconds(math.ceil(error.retry_delay_seconds * 1000))
         status.details.add().Pack(retry_info)
     return status

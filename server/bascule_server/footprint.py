@@ -29,6 +29,11 @@ def give_back() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY)
+    give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Gives back what was freed and is still held for what may come."""
     # glibc's; other C libraries give memory back by themselves, or have no such call.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

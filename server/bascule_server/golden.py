@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from bascule.v1.recommendation_service_pb2 import Query as QueryMessage
 from bascule_server import artifact
-from bascule_server.artifact import UNREADABLE_ARRAYS, ArtifactError
+from bascule_server.artifact import ArtifactError
 from bascule_server.retrieval import Found
+from bascule_server.stored_arrays import UNREADABLE, stored_arrays
 
 VECTOR_TOLERANCE = 1e-4
 """How far a component of a vector may lie from what training computed, relative to the vector's length. The kernels
@@ -78,7 +79,7 @@ def read_golden(folder: Path) -> GoldenQueries:
     """
     path = folder / artifact.GOLDEN
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with stored_arrays(path) as arrays:
             messages, offsets = arrays["messages"].tobytes(), arrays["offsets"].tolist()
             golden = GoldenQueries(
                 [QueryMessage.FromString(messages[a:b]) for a, b in pairwise(offsets)],
@@ -87,7 +88,7 @@ def read_golden(folder: Path) -> GoldenQueries:
                 arrays["scores"],
                 _ranked(arrays),
             )
-    except (*UNREADABLE_ARRAYS, DecodeError) as error:
+    except (*UNREADABLE, DecodeError) as error:
         raise ArtifactError(f"{path}: not golden queries: {error}") from error
     if not golden.queries or {len(golden.vectors), len(golden.rows), len(golden.scores)} != {len(golden.queries)}:
         raise ArtifactError(f"{path}: got {len(golden.queries)} queries and other numbers of answers")

@@ -10,7 +10,9 @@ from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from bascule.v1.model_service_pb2 import ModelState
 from bascule_server.calls import Call
+from bascule_server.models import KnownVersion
 
 CALL_SECONDS = (
     *(0.0001, 0.0003, 0.0006, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.013, 0.016, 0.02, 0.025, 0.03),
@@ -18,6 +20,7 @@ CALL_SECONDS = (
 )
 """Upper bounds, those of A66 from 100 us."""
 BATCH_ROWS = tuple(float(1 << power) for power in range(11))
+SHARES = tuple(tenth / 10 for tenth in range(11))
 
 REFUSED = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED"})
 """The statuses of calls that were refused rather than failed."""
@@ -54,12 +57,35 @@ class Metrics:
         self._batch_seconds = Histogram(
             "bascule_batch_duration_seconds", "Of a batch's computation.", buckets=CALL_SECONDS, registry=self.registry
         )
+        self._version_state = Gauge(
+            "bascule_version_state",
+            "1 for each version that is known, by its state.",
+            ["model", "version", "state"],
+            registry=self.registry,
+        )
+        self._failures = Counter(
+            "bascule_version_failures", "Versions that could not be loaded.", ["model"], registry=self.registry
+        )
+        self._shadow = Histogram(
+            "bascule_shadow_overlap",
+            "The share of a ranking's items that the shadow ranks too.",
+            ["model"],
+            buckets=SHARES,
+            registry=self.registry,
+        )
+        self._shown: dict[KnownVersion, str] = {}
         self._held = Gauge("bascule_rows_held", "Rows taken in and not yet answered.", registry=self.registry)
         self._limit = Gauge(
             "bascule_queue_limit_rows", "Rows of calls that may wait for the model.", registry=self.registry
         )
         self._lost = Gauge(
             "bascule_log_lines_lost", "Lines of the log that could not be written.", registry=self.registry
+        )
+        self._files = Counter(
+            "bascule_files_changed",
+            "Files of the configuration that changed while it serves, by whether they could be used.",
+            ["file", "outcome"],
+            registry=self.registry,
         )
 
     def call_ended(self, call: Call, status: str, seconds: float, reason: str = "") -> None:
@@ -74,6 +100,21 @@ class Metrics:
         self._queue.observe(queue_seconds)
         self._batch_seconds.observe(seconds)
 
+    def version_changed(self, known: KnownVersion) -> None:
+        """Shows the state that a version has now; none where it was let go."""
+        labels = (known.model, str(known.version))
+        if shown := self._shown.pop(known, None):
+            self._version_state.remove(*labels, shown)
+        if known.state != ModelState.MODEL_STATE_UNSPECIFIED:
+            self._shown[known] = state = ModelState.Name(known.state).removeprefix("MODEL_STATE_").lower()
+            self._version_state.labels(*labels, state).set(1)
+        if known.state == ModelState.MODEL_STATE_FAILED:
+            self._failures.labels(known.model).inc()
+
+    def shadow_compared(self, model: str, share: float) -> None:
+        """Counts a ranking that the shadow of a model made too, by the share of its items that are the same."""
+        self._shadow.labels(model).observe(share)
+
     def watch_held(self, count: Callable[[], int]) -> None:
         """Has ``count`` asked for the rows that are held whenever somebody looks."""
         self._held.set_function(count)
@@ -85,6 +126,19 @@ class Metrics:
     def watch_lost_lines(self, count: Callable[[], int]) -> None:
         """Has ``count`` asked for the lines that were lost whenever somebody looks."""
         self._lost.set_function(count)
+
+    def file_changed(self, name: str, outcome: str) -> None:
+        """Counts that files changed, which the configuration calls so: ``taken`` or ``refused``."""
+        self._files.labels(name, outcome).inc()
+
+    def watch_expiry(self, expiry: Callable[[], float]) -> None:
+        """Has ``expiry`` asked when the certificate expires, in seconds since 1970, whenever somebody looks."""
+        gauge = Gauge(
+            "bascule_certificate_expiry_timestamp_seconds",
+            "When the certificate expires, in seconds since 1970.",
+            registry=self.registry,
+        )
+        gauge.set_function(expiry)
 
     def listen(self, host: str, port: int) -> Stop:
         """Answers ``GET /metrics`` from a thread of its own, until the function that it returns is called.

@@ -6,48 +6,22 @@ A version is LOADING from when its folder was found, and then one of two things:
     FAILED    damaged, or computes other answers than training did
 """
 
-import asyncio
-import re
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from bascule.v1.artifact_pb2 import Manifest
 from bascule.v1.model_service_pb2 import ModelState
-from bascule.v1.recommendation_service_pb2 import ModelSelector, ModelVersion
-from bascule_server.artifact import MANIFEST, ArtifactError
+from bascule.v1.recommendation_service_pb2 import ModelSelector, ModelVersion, VersionLabel
 from bascule_server.errors import Reason, ServiceError, invalid_field
 from bascule_server.row_queue import Scorer
 from bascule_server.schema import Schema, schema_of
-from bascule_server.servable import ServableVersion, load_servable
-
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
-
-
-def newest_versions(root: Path) -> list[Path]:
-    """The folder of each model's newest version below ``root``, by the model's name.
-
-    What is no ``<model>/<version>/manifest.json``, with a positive integer for a version and no leading dot, is passed
-    over: it belongs to somebody else, or is still being written.
-
-    Raises:
-        ArtifactError: there is no version of any model.
-    """
-    newest: dict[str, Path] = {}
-    for folder in (manifest.parent for manifest in root.glob(f"*/*/{MANIFEST}")):
-        model = folder.parent.name
-        if model.startswith(".") or not _VERSION.fullmatch(folder.name):
-            continue
-        if model not in newest or int(folder.name) > int(newest[model].name):
-            newest[model] = folder
-    if not newest:
-        raise ArtifactError(f"{root}: no model found; expected <model>/<version>/{MANIFEST}, as `bascule train` writes")
-    return [newest[model] for model in sorted(newest)]
+from bascule_server.servable import ServableVersion
+from bascule_server.versions.choice import is_of_canary
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class ServingModel:
     """What answering takes of one version of a model."""
 
@@ -79,12 +53,6 @@ class KnownVersion:
         """The version, a positive integer."""
         return self.name_and_version.version
 
-    def loaded(self, servable: ServableVersion) -> None:
-        """Has it serve."""
-        self.manifest = servable.manifest
-        self.serving = ServingModel(self.name_and_version, schema_of(servable.manifest), servable.scorer)
-        self.state = ModelState.MODEL_STATE_SERVING
-
 
 class Revised(Protocol):
     """What answers for a version whose catalogue changes."""
@@ -98,46 +66,56 @@ class Revised(Protocol):
         """How many changes it knows of."""
 
 
-Follow: TypeAlias = Callable[[KnownVersion, ServableVersion], Revised]
+Names: TypeAlias = frozenset[str] | None
+"""Of models; None: of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Whom the versions of a model answer."""
+
+    stable: int = 0
+    """Answers whoever names no version; 0: the newest that serves."""
+    canary: int = 0
+    """0: none."""
+    weight: float = 0.0
+    """The share of the users whom the canary answers."""
+    shadow: int = 0
+    """Answers are compared with its own; 0: with none."""
 
 
 class Models:
-    """All versions that the server knows."""
+    """All versions that the server knows. Belongs to the event loop."""
 
-    def __init__(self, folders: Iterable[Path], load: Callable[[Path], ServableVersion] = load_servable) -> None:
-        """``folders`` are named ``<model>/<version>``."""
-        versions = [KnownVersion(folder) for folder in folders]
-        self._versions = sorted(versions, key=lambda known: (known.model, known.version))
-        self._load = load
-        self._found: dict[tuple[str, int], ServingModel] = {}
-        """What selectors were found to mean, since the last version came to serve."""
+    def __init__(self) -> None:
+        self._versions: list[KnownVersion] = []
+        self._routes: dict[str, Route] = {}
+        self._found: dict[tuple[str, int, VersionLabel.ValueType, Names], ServingModel] = {}
+        """What selectors were found to mean, since anything changed."""
+        self._canaries: dict[str, tuple[ServingModel, float]] = {}
+        """Those that answer a part of the users, by the model's name."""
 
-    def known(self) -> Sequence[KnownVersion]:
-        """Every version, by name and then version."""
-        return self._versions
+        self._shadows: dict[str, ServingModel] = {}
 
-    async def load(self, worker: Executor, follow: Follow | None = None) -> None:
-        """Loads one version after the other in ``worker``.
+    def known(self, allowed: Names = None) -> Sequence[KnownVersion]:
+        """Every version, by name and then version; of the models that are allowed, where not all are."""
+        return [known for known in self._versions if allowed is None or known.model in allowed]
 
-        Args:
-            worker: a thread.
-            follow: called there with each version before it serves; what it returns serves.
+    def announce(self, folder: Path) -> KnownVersion:
+        """Makes a version known that is about to be loaded: its folder is ``<model>/<version>``."""
+        known = KnownVersion(folder)
+        self._versions = sorted([*self._versions, known], key=lambda known: (known.model, known.version))
+        self._changed()
+        return known
 
-        Raises:
-            ArtifactError: of the first version that cannot be loaded.
-        """
-        loop = asyncio.get_running_loop()
-        for known in self._versions:
-            try:
-                servable = await loop.run_in_executor(worker, self._load, known.folder)
-                followed = None if follow is None else await loop.run_in_executor(worker, follow, known, servable)
-            except ArtifactError:
-                known.state = ModelState.MODEL_STATE_FAILED
-                raise
-            known.loaded(servable)
-            self._found.clear()
-            if followed is not None:
-                self.replace_serving(known, followed)
+    def serve(self, known: KnownVersion, servable: ServableVersion, revised: Revised | None = None) -> None:
+        """Has a version answer, ``revised`` in the place of what was loaded, where there is one."""
+        known.manifest = servable.manifest
+        known.serving = ServingModel(known.name_and_version, schema_of(servable.manifest), servable.scorer)
+        known.state = ModelState.MODEL_STATE_SERVING
+        if revised is not None:
+            self.replace_serving(known, revised)
+        self._changed()
 
     def replace_serving(self, known: KnownVersion, revised: Revised) -> None:
         """Has a version that serves answer by another scorer from now on."""
@@ -146,42 +124,118 @@ class Models:
                 model=known.model, version=known.version, catalogue_revision=revised.revision
             )
             known.serving = ServingModel(name_and_version, known.serving.schema, revised.scorer)
-            self._found.clear()
+            self._changed()
 
-    def named(self, selector: ModelSelector) -> KnownVersion:
-        """The version that is meant, in whatever state: the newest one where none is named.
+    def fail(self, known: KnownVersion) -> None:
+        """Says that a version cannot be loaded."""
+        known.state = ModelState.MODEL_STATE_FAILED
+        self._changed()
+
+    def forget(self, known: KnownVersion) -> None:
+        """Knows a version no more. What it is answering goes on."""
+        self._versions = [other for other in self._versions if other is not known]
+        self._changed()
+
+    def route(self, model: str, route: Route) -> None:
+        """Says whom the versions of a model answer from now on."""
+        self._routes[model] = route
+        self._changed()
+
+    def route_of(self, model: str) -> Route:
+        """Whom they answer."""
+        return self._routes.get(model, Route())
+
+    def named(self, selector: ModelSelector, allowed: Names = None) -> KnownVersion:
+        """The version that is meant, in whatever state: the one that answers, or the newest, where none is named.
+
+        Args:
+            selector: names it.
+            allowed: names of the models that may be meant; None: all. Nothing tells of others whether there are any.
 
         Raises:
-            ServiceError: MODEL_NOT_FOUND; or INVALID_FIELD, where no model is named and several are known.
+            ServiceError: MODEL_NOT_FOUND; MODEL_NOT_ALLOWED; or INVALID_FIELD, where no model is named and several may
+                be meant.
         """
-        return self._meant(selector)[-1]
+        meant = self._meant(selector, allowed)
+        return self._answering(meant, selector.label) or meant[-1]
 
-    def serving(self, selector: ModelSelector) -> ServingModel:
-        """The version that is meant and serves: the newest one that does where none is named.
+    def serving(self, selector: ModelSelector, user_id: str = "", allowed: Names = None) -> ServingModel:
+        """The version that is meant and serves; see ``ServingPlan`` for which, where none is named.
+
+        Args:
+            selector: names it.
+            user_id: whom it answers alone, where it is one user.
+            allowed: as for ``named``.
 
         Raises:
             ServiceError: as ``named``; or NOT_READY, where what is meant is being loaded.
         """
-        if found := self._found.get((selector.model, selector.version)):
-            return found
-        meant = self._meant(selector)
-        for known in reversed(meant):
-            if known.serving is not None:
-                self._found[selector.model, selector.version] = known.serving
-                return known.serving
+        key = (selector.model, selector.version, selector.label, allowed)
+        found = self._found.get(key)
+        if found is None:
+            self._found[key] = found = self._looked_up(selector, allowed)
+        if self._canaries and user_id and not (selector.version or selector.label):
+            canary, weight = self._canaries.get(found.name_and_version.model, (None, 0.0))
+            if canary is not None and is_of_canary(user_id, canary.name_and_version.version, weight):
+                return canary
+        return found
+
+    def shadow_of(self, model: str) -> ServingModel | None:
+        """The version whose answers are only compared, where there is one that serves."""
+        return self._shadows.get(model) if self._shadows else None
+
+    def _looked_up(self, selector: ModelSelector, allowed: Names) -> ServingModel:
+        meant = self._meant(selector, allowed)
+        answering = self._answering(meant, selector.label)
+        if answering is not None and answering.serving is not None:
+            return answering.serving
         is_loading = any(known.state == ModelState.MODEL_STATE_LOADING for known in meant)
         raise ServiceError(Reason.NOT_READY if is_loading else Reason.MODEL_NOT_FOUND)
 
-    def _meant(self, selector: ModelSelector) -> list[KnownVersion]:
+    def _answering(self, meant: Sequence[KnownVersion], label: VersionLabel.ValueType) -> KnownVersion | None:
+        """Of the versions of one model that may be meant, the newest last, the one that answers."""
+        serving = [known for known in meant if known.serving is not None]
+        if len(meant) == 1 and not label:
+            return serving[0] if serving else None
+        route = self.route_of(meant[0].model)
+        wanted = route.canary if label == VersionLabel.VERSION_LABEL_CANARY else route.stable
+        for known in serving:
+            if known.version == wanted:
+                return known
+        return serving[-1] if serving and label != VersionLabel.VERSION_LABEL_CANARY else None
+
+    def _meant(self, selector: ModelSelector, allowed: Names) -> list[KnownVersion]:
         """The versions that may be meant, the newest last."""
-        names = sorted({known.model for known in self._versions})
+        if allowed is not None and selector.model and selector.model not in allowed:
+            raise ServiceError(Reason.MODEL_NOT_ALLOWED)
+        if not self._versions:
+            # It has not been looked yet.
+            raise ServiceError(Reason.NOT_READY)
+        names = sorted({known.model for known in self.known(allowed)})
         if not selector.model and len(names) > 1:
             raise invalid_field("model.model", f"got none; expected one of {', '.join(names)}")
         meant = [
             known
-            for known in self._versions
+            for known in self.known(allowed)
             if selector.model in ("", known.model) and selector.version in (0, known.version)
         ]
         if not meant:
             raise ServiceError(Reason.MODEL_NOT_FOUND)
         return meant
+
+    def _serving_version(self, model: str, version: int) -> ServingModel | None:
+        found = (known.serving for known in self._versions if known.model == model and known.version == version)
+        return next(found, None)
+
+    def _changed(self) -> None:
+        self._found.clear()
+        self._canaries = {
+            model: (canary, route.weight)
+            for model, route in self._routes.items()
+            if route.weight and (canary := self._serving_version(model, route.canary)) is not None
+        }
+        self._shadows = {
+            model: shadow
+            for model, route in self._routes.items()
+            if route.shadow and (shadow := self._serving_version(model, route.shadow)) is not None
+        }

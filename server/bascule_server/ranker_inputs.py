@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bascule_server import artifact
-from bascule_server.artifact import UNREADABLE_ARRAYS, ArtifactError
+from bascule_server.artifact import ArtifactError
 from bascule_server.encoder import Encodable
 from bascule_server.retrieval import Found
+from bascule_server.stored_arrays import UNREADABLE, stored_arrays
 
 NUMBERS = "numbers"
 """The name of the ranking tower's one input."""
@@ -171,10 +172,10 @@ def read_ranker_items(folder: Path, item_count: int) -> RankerItems:
     """
     path = folder / artifact.RANKER_ITEMS
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            tensors = {name: arrays[name] for name in arrays.files}
+        with stored_arrays(path) as arrays:
+            tensors = {name: arrays[name] for name in arrays}
             numbers = tensors.pop(NUMBERS)
-    except UNREADABLE_ARRAYS as error:
+    except UNREADABLE as error:
         raise ArtifactError(f"{path}: not what a ranking tower reads of items: {error}") from error
     for name, tensor in {NUMBERS: numbers, **tensors}.items():
         if not tensor.shape or len(tensor) != item_count:

@@ -13,8 +13,6 @@ from bascule_server.ranker_inputs import RankerInputs, VectorsOf, read_ranker_it
 from bascule_server.retrieval import Found, best
 from bascule_server.tower import LiteRtTower, QueryTower
 
-MAX_CANDIDATES = 1_000
-
 
 class RankingStage:
     """Orders candidates by the score of the ranking tower. Called by one thread at a time.
@@ -49,8 +47,6 @@ def open_ranking_stage(folder: Path, manifest: Manifest) -> RankingStage | None:
     if not manifest.HasField("ranker"):
         return None
     count = manifest.ranker.candidate_count
-    if not 1 <= count <= MAX_CANDIDATES:
-        raise ArtifactError(f"{folder}: got {count} candidates to rank; expected 1 to {MAX_CANDIDATES:,}")
     inputs = RankerInputs(read_ranker_items(folder, manifest.item_count), count)
     path = folder / artifact.RANKER
     try:

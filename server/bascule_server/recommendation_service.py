@@ -2,7 +2,7 @@
 
 # ruff: noqa: N802 - the methods are named by the protocol
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,7 @@ from bascule_server.models import Models, ServingModel
 from bascule_server.query import Question
 from bascule_server.streaming import answer_in_order
 from bascule_server.transports.transport import Reply
+from bascule_server.versions.shadow import Shadow
 
 NAME = pb.DESCRIPTOR.services_by_name["RecommendationService"].full_name
 
@@ -45,13 +46,20 @@ class RecommendationService:
     """Answers with the models of ``models``. Knows nothing of the transport but the shape of its methods."""
 
     def __init__(
-        self, models: Models, admission: Admission, batcher: Batcher, draining: Draining, stream_window: int
+        self,
+        models: Models,
+        admission: Admission,
+        batcher: Batcher,
+        draining: Draining,
+        stream_window: int,
+        shadow: Shadow,
     ) -> None:
         self._models = models
         self._admission = admission
         self._batcher = batcher
         self._draining = draining
         self._stream_window = stream_window
+        self._shadow = shadow
         self._leave_one = partial(admission.leave, 1)
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -73,9 +81,10 @@ class RecommendationService:
 
     async def RecommendItems(self, request: pb.RecommendItemsRequest, _context: object) -> bytes:
         """One ranking for one query."""
-        model = self._models.serving(request.model)
+        model = self._admitted(request.model, 1, request.query.user.user_id)
         question = decode_ranking(request, model.schema)
         answer = await self._answer_one(model, question)
+        self._shadow.compare(request, model, answer)
         return encode_recommendation(answer, model.name_and_version)
 
     def recommend_quickly(self, message: bytes, call: Call, reply: Reply) -> None:
@@ -85,17 +94,19 @@ class RecommendationService:
             ServiceError: as ``RecommendItems``.
         """
         request = _parsed(message)
-        model = self._models.serving(request.model)
+        model = self._models.serving(request.model, request.query.user.user_id, call.access.models)
+        call.access.take(1)
         question = decode_ranking(request, model.schema)
         call.row_count = 1
         self._admission.enter(1)
         reply.when_over = self._leave_one
-        result = _QuickResult(model, reply)
+        result = _QuickResult(model, reply, partial(self._shadow.compare, request, model))
         self._batcher.submit(model.scorer, [question], call, result, interactive=True, on_delay=reply.delay)
 
     async def BatchRecommendItems(self, request: pb.BatchRecommendItemsRequest, _context: object) -> bytes:
         """A ranking, or its own error, for each of many queries."""
-        model = self._models.serving(request.model)
+        check_query_count(request.queries)
+        model = self._admitted(request.model, len(request.queries))
         rows = decode_rankings(request, model.schema)
         answers = await self._answer_many(model, rows)
         return encode_batch(answers, model.name_and_version)
@@ -108,17 +119,25 @@ class RecommendationService:
 
     async def ScoreItems(self, request: pb.ScoreItemsRequest, _context: object) -> pb.ScoreItemsResponse:
         """The scores of given items for one query."""
-        model = self._models.serving(request.model)
+        model = self._admitted(request.model, 1, request.query.user.user_id)
         question = decode_scores(request, model.schema)
         answer = await self._answer_one(model, question)
         return encode_scores(answer, model.name_and_version)
 
     async def EmbedQueries(self, request: pb.EmbedQueriesRequest, _context: object) -> pb.EmbedQueriesResponse:
         """The vector, or its own error, of each of many queries."""
-        model = self._models.serving(request.model)
+        check_query_count(request.queries)
+        model = self._admitted(request.model, len(request.queries))
         rows = decode_embeddings(request, model.schema)
         answers = await self._answer_many(model, rows)
         return pb.EmbedQueriesResponse(served_by=model.name_and_version, results=encode_embeddings(answers))
+
+    def _admitted(self, selector: pb.ModelSelector, row_count: int, user_id: str = "") -> ServingModel:
+        """The model that a call means, where its caller may ask it for so many rows now."""
+        access = CURRENT_CALL.get().access
+        model = self._models.serving(selector, user_id, access.models)
+        access.take(row_count)
+        return model
 
     async def _answer_one(self, model: ServingModel, question: Question) -> RowAnswer:
         (answer,) = await self._answer_many(model, [question])
@@ -132,8 +151,9 @@ class RecommendationService:
     async def _answer_message(self, request: pb.StreamRecommendItemsRequest) -> bytes:
         """The answer to one message of a stream. Its rows wait for room, and where calls wait too, for their turn."""
         check_query_count(request.queries)
+        access = await CURRENT_CALL.get().access.take_in_turn(len(request.queries))
         try:
-            model = self._models.serving(request.model)
+            model = self._models.serving(request.model, allowed=access.models)
         except ServiceError as error:
             return encode_message([error] * len(request.queries), request.sequence_id, None)
         rows = decode_message(request, model.schema)
@@ -153,11 +173,12 @@ class RecommendationService:
 class _QuickResult:
     """Sends the one ranking of a call as soon as it is there; see ``batcher.Result``."""
 
-    __slots__ = ("_model", "_reply")
+    __slots__ = ("_compare", "_model", "_reply")
 
-    def __init__(self, model: ServingModel, reply: Reply) -> None:
+    def __init__(self, model: ServingModel, reply: Reply, compare: Callable[[RowAnswer], None]) -> None:
         self._model = model
         self._reply = reply
+        self._compare = compare
 
     def done(self) -> bool:
         """Whether nobody waits any more."""
@@ -173,6 +194,7 @@ class _QuickResult:
             self._reply.fail(fault(exception))
         else:
             self._reply.send(message)
+            self._compare(answers[0])
 
     def set_exception(self, error: ServiceError) -> None:
         """Sends why there is none."""

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bascule.v1.artifact_pb2 import Manifest
 from bascule_server import artifact
-from bascule_server.artifact import ArtifactError, read_manifest, verify
+from bascule_server.artifact import ArtifactError, Verified, parse_manifest, read_bytes, verify
 from bascule_server.catalogue import Catalogue, read_catalogue
 from bascule_server.decoding import decode_query
 from bascule_server.encoder import QueryEncoder, read_vocabularies
+from bascule_server.errors import ServiceError
 from bascule_server.golden import VECTOR_TOLERANCE, GoldenQueries, read_golden
 from bascule_server.known_users import read_known_users
 from bascule_server.query import Embed, QueryVector, Question, Rank, Ranking
@@ -20,8 +22,12 @@ from bascule_server.retrieval import Found
 from bascule_server.retrievers import open_retrievers
 from bascule_server.schema import schema_of
 from bascule_server.scorer import Scorer
+from bascule_server.signature import check_signature
 from bascule_server.subject import Subjects
 from bascule_server.tower import open_query_tower
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FOUND_AGAIN = 0.99
 """The share of the golden items that an index must find again."""
@@ -33,6 +39,10 @@ class ServableVersion:
 
     manifest: Manifest
     scorer: Scorer
+    folder: Path = Path()
+    """That it was loaded from."""
+    verified: Verified | None = None
+    """Its files; None where it came from none."""
 
     @property
     def model(self) -> str:
@@ -45,21 +55,32 @@ class ServableVersion:
         return self.manifest.version
 
 
-def load_servable(folder: Path) -> ServableVersion:
+def load_servable(folder: Path, publishers: "Sequence[Ed25519PublicKey]" = ()) -> ServableVersion:
     """Loads an artifact after checking every file of it, and proves it by its golden queries.
 
+    Args:
+        folder: of the artifact.
+        publishers: one of them must have signed it; none where it need not be signed.
+
     Raises:
-        ArtifactError: a file is missing, damaged or unreadable, or the answers are not those of training.
+        ArtifactError: it is not signed, a file is missing, damaged or unreadable, or the answers are not those of
+            training.
     """
-    manifest = read_manifest(folder)
-    verify(folder, manifest)
+    content = read_bytes(folder / artifact.MANIFEST)
+    if publishers:
+        check_signature(folder, content, publishers)
+    manifest = parse_manifest(folder, content)
+    verified = verify(folder, manifest)
     catalogue = read_catalogue(folder, manifest)
     encoder = QueryEncoder(manifest.query_features, read_vocabularies(folder, manifest.query_features))
     subjects = Subjects(catalogue, read_known_users(folder, len(catalogue)), encoder.features)
     retrievers = open_retrievers(folder, manifest)
     tower, ranking_stage = open_query_tower(folder), open_ranking_stage(folder, manifest)
-    servable = ServableVersion(manifest, Scorer(catalogue, subjects, encoder, tower, retrievers, ranking_stage))
+    scorer = Scorer(catalogue, subjects, encoder, tower, retrievers, ranking_stage)
+    servable = ServableVersion(manifest, scorer, folder, verified)
     prove(servable, read_golden(folder), catalogue)
+    # What was hashed is what was read, and not what lies there since.
+    verified.check()
     return servable
 
 
@@ -74,7 +95,10 @@ def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue
         ArtifactError: an answer is not the one of training.
     """
     schema = schema_of(servable.manifest)
-    queries = [decode_query(message, "query", schema) for message in golden.queries]
+    try:
+        queries = [decode_query(message, "query", schema) for message in golden.queries]
+    except ServiceError as error:
+        raise ArtifactError(f"{servable.model}/{servable.version}: {artifact.GOLDEN}: {error}") from error
     rank = Rank(item_count=golden.rows.shape[1], exclude_history=False, skip_ranking=True)
     vectors = servable.scorer.answer([Question(query, Embed()) for query in queries])
     rankings = servable.scorer.answer([Question(query, rank) for query in queries])

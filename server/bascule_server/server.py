@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import structlog
@@ -26,17 +26,19 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from bascule.v1 import model_service_pb2
 from bascule.v1.catalogue_service_pb2_grpc import add_CatalogueServiceServicer_to_server
+from bascule.v1.model_admin_service_pb2_grpc import add_ModelAdminServiceServicer_to_server
 from bascule.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from bascule_server.admission import Admission
 from bascule_server.batcher import Batcher
 from bascule_server.calls import Call
 from bascule_server.channel_options import channel_options
 from bascule_server.config import ServerConfig, host_and_port
-from bascule_server.credentials import server_credentials
+from bascule_server.credentials import server_certificate, server_credentials
 from bascule_server.draining import Draining
 from bascule_server.footprint import give_back
 from bascule_server.health import Health
 from bascule_server.health_list import list_handler
+from bascule_server.identity import gate_of
 from bascule_server.interceptors import Surroundings, TimeoutPolicy
 from bascule_server.interceptors.call_log import CallLog
 from bascule_server.living.catalogues import LivingCatalogues
@@ -44,11 +46,18 @@ from bascule_server.living.service import CatalogueService
 from bascule_server.logs import STANDARD_ERROR
 from bascule_server.metrics import Metrics
 from bascule_server.model_service import ModelService
-from bascule_server.models import Models, newest_versions
+from bascule_server.models import Models
 from bascule_server.recommendation_service import NAME as RECOMMENDATION_SERVICE
 from bascule_server.recommendation_service import RecommendationService
+from bascule_server.rotation import LOOK_SECONDS, Rotated
 from bascule_server.row_queue import RowQueue
+from bascule_server.signature import read_publishers
 from bascule_server.transports.transport import QuickMethods, Transport
+from bascule_server.versions.admin_service import ModelAdminService
+from bascule_server.versions.copies import PrivateCopies
+from bascule_server.versions.models_folder import ModelsFolder, check_published
+from bascule_server.versions.shadow import Shadow
+from bascule_server.versions.watcher import Source, Watcher
 from bascule_server.workers import bound, bound_alone, supervise, with_port
 
 SERVICES = (
@@ -80,16 +89,31 @@ class ListenError(Exception):
 class Server:
     """One server in one event loop: ``listen``, ``start``, ``work`` until all is over, and ``stop``."""
 
-    def __init__(self, config: ServerConfig, models: Models) -> None:
-        """Must be made in the event loop that it runs in."""
+    def __init__(self, config: ServerConfig, source: Source) -> None:
+        """Must be made in the event loop that it runs in.
+
+        Args:
+            config: how to serve.
+            source: where the versions come from.
+
+        Raises:
+            ConfigError: a file that the configuration names cannot be used.
+        """
         self._config = config
         self._is_loaded = False
         self._stop_metrics: Callable[[], None] = _ignore
-        self._models = models
+        self.models = models = Models()
         self._worker = ThreadPoolExecutor(1, "worker")
+        self._loader = ThreadPoolExecutor(1, "loader")
         self._metrics = Metrics() if config.metrics_listen else None
         window = WINDOW_SECONDS[config.transport]
         observe = self._metrics.batch_computed if self._metrics else _ignore
+        self._certificate = server_certificate(config)
+        if self._metrics and (certificate := self._certificate):
+            self._metrics.watch_expiry(certificate.value.expires.timestamp)
+        self._gate, callers = gate_of(config)
+        self._rotated: list[Rotated[Any]] = [*callers, *([self._certificate] if self._certificate else [])]
+        self._looking: asyncio.Task[None] | None = None
         self._draining = Draining()
         queue = RowQueue(config.max_queue_seconds)
         self._batcher = Batcher(
@@ -101,28 +125,39 @@ class Server:
             self._metrics.watch_held(lambda: admission.row_count)
             self._metrics.watch_limit(lambda: queue.limit)
             self._metrics.watch_lost_lines(lambda: STANDARD_ERROR.lost_count)
+        compared = self._metrics.shadow_compared if self._metrics else _ignore
+        shadow = Shadow(models, self._batcher, compared)
         self._recommendations = RecommendationService(
-            models, admission, self._batcher, self._draining, config.stream_window
+            models, admission, self._batcher, self._draining, config.stream_window, shadow
         )
         self._transport = self._new_transport({RECOMMEND_ITEMS: self._recommendations.recommend_quickly})
         self._add_services()
-        self.catalogue_port = 0
-        """Where changes of the catalogue are taken, after ``listen``; 0: nowhere."""
         self._living = LivingCatalogues(models) if config.catalogue_listen else None
-        self._catalogue_transport = None if self._living is None else self._new_catalogue_transport(self._living)
+        told = self._metrics.version_changed if self._metrics else _ignore
+        self._watcher = Watcher(source, models, self._loader, self._living, told)
+        self.operator_ports: dict[str, int] = {}
+        """Where operators' calls are taken, after ``listen``, by the field of the configuration."""
+        self._operator_transports = self._new_operator_transports()
 
-    def _new_catalogue_transport(self, living: LivingCatalogues) -> Transport:
-        transport = self._new_transport({})
-        service = CatalogueService(self._models, living.followers)
-        add_CatalogueServiceServicer_to_server(service, cast(grpc.aio.Server, transport))
-        return transport
+    def _new_operator_transports(self) -> dict[str, Transport]:
+        """Those that listen at addresses of their own, by the field of the configuration."""
+        transports = {}
+        if self._living is not None:
+            transports["catalogue_listen"] = transport = self._new_transport({})
+            catalogue = CatalogueService(self.models, self._living.followers)
+            add_CatalogueServiceServicer_to_server(catalogue, cast(grpc.aio.Server, transport))
+        if self._config.admin_listen is not None:
+            transports["admin_listen"] = transport = self._new_transport({})
+            admin = ModelAdminService(self.models, self._watcher)
+            add_ModelAdminServiceServicer_to_server(admin, cast(grpc.aio.Server, transport))
+        return transports
 
     def _new_transport(self, quick_methods: QuickMethods) -> Transport:
         config = self._config
         timeouts = TimeoutPolicy(config.default_timeout_seconds, config.max_timeout_seconds)
         observe = self._metrics.call_ended if self._metrics else _ignore
         log = CallLog(config.log_call_every, config.slow_call_seconds, observe)
-        surroundings = Surroundings(timeouts, self._draining, log, _BatcherDoor(self._batcher))
+        surroundings = Surroundings(timeouts, self._draining, log, self._gate, _BatcherDoor(self._batcher))
         options, write_timeout = channel_options(config), config.write_timeout_seconds
         if config.transport == "aio":
             from bascule_server.transports.aio_transport import AioTransport
@@ -136,7 +171,7 @@ class Server:
         # The generated functions know grpcio's own servers alone.
         server = cast(grpc.aio.Server, self._transport)
         server.add_generic_rpc_handlers((self._recommendations.handler(),))
-        add_ModelServiceServicer_to_server(ModelService(self._models), server)
+        add_ModelServiceServicer_to_server(ModelService(self.models), server)
         # First, since the library's own handler answers all methods of the service that it knows.
         server.add_generic_rpc_handlers((list_handler(self._health.statuses),))
         add_HealthServicer_to_server(self._health, server)
@@ -150,21 +185,20 @@ class Server:
         """Takes the port, for this server alone, and returns it.
 
         Raises:
-            ConfigError: there are credentials for TLS that cannot be used.
             ListenError: it cannot be had.
         """
-        if self._catalogue_transport is not None and self._config.catalogue_listen is not None:
-            self.catalogue_port = self._listen(
-                self._catalogue_transport, "catalogue_listen", self._config.catalogue_listen
-            )
-            _log.info("listening for changes of the catalogue", port=self.catalogue_port)
+        for field, transport in self._operator_transports.items():
+            self.operator_ports[field] = self._listen(transport, field, getattr(self._config, field))
+            _log.info("listening for operators", field=field, port=self.operator_ports[field])
         return self._listen(self._transport, "listen", self._config.listen)
 
     def _listen(self, transport: Transport, field: str, address: str) -> int:
         try:
             if self._config.workers == 1:
                 bound_alone(address).close()
-            return transport.listen(address, server_credentials(self._config))
+            certificate = self._certificate
+            credentials = None if certificate is None else server_credentials(certificate, self._config)
+            return transport.listen(address, credentials)
         except (OSError, RuntimeError) as error:
             raise _cannot_listen(field, address, error) from error
 
@@ -179,34 +213,45 @@ class Server:
                 self._stop_metrics = self._metrics.listen(*host_and_port(self._config.metrics_listen))
             except OSError as error:
                 raise _cannot_listen("metrics_listen", self._config.metrics_listen, error) from error
-        if self._catalogue_transport is not None:
-            await self._catalogue_transport.start()
+        if self._rotated:
+            self._looking = asyncio.create_task(self._look())
+        for transport in self._operator_transports.values():
+            await transport.start()
         await self._transport.start()
 
+    async def _look(self) -> None:
+        """Takes files that have changed, until it is cancelled."""
+        observe = self._metrics.file_changed if self._metrics else _ignore
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for rotated in self._rotated:
+                # A file may lie where reading takes a while.
+                await asyncio.to_thread(rotated.look, observe)
+
     async def work(self) -> None:
-        """Loads the models, unless ``load`` has, and computes what is asked of them, until it is cancelled.
+        """Loads the models, unless ``load`` has, computes what is asked of them and follows what is published.
+
+        It does so until it is cancelled.
 
         Raises:
             ArtifactError: a model cannot be loaded.
         """
         if not self._is_loaded:
             await self.load()
-        await self._batcher.run()
+        await asyncio.gather(self._batcher.run(), self._watcher.run())
 
     async def load(self) -> None:
         """Loads and proves the models.
 
         Raises:
-            ArtifactError: a model cannot be loaded.
+            ArtifactError: there is none; or no version of one of them can be loaded.
         """
         start = time.monotonic()
-        await self._models.load(self._worker, None if self._living is None else self._living.follow)
-        if self._living is not None:
-            self._living.start()
+        await self._watcher.load_all()
         give_back()
         self._health.set_serving(True)
-        versions = [f"{known.model}/{known.version}" for known in self._models.known()]
-        _log.info("serving", models=versions, load_seconds=round(time.monotonic() - start, 3))
+        models = [f"{known.model}/{known.version}" for known in self.models.known() if known.serving is not None]
+        _log.info("serving", models=models, load_seconds=round(time.monotonic() - start, 3))
         self._is_loaded = True
 
     async def stop(self) -> None:
@@ -229,12 +274,15 @@ class Server:
     async def close(self) -> None:
         """Closes the connections. What is not answered by now is cut off."""
         self._stop_metrics()
+        if self._looking is not None:
+            self._looking.cancel()
         if self._living is not None:
             self._living.end()
-        if self._catalogue_transport is not None:
-            await self._catalogue_transport.close()
+        for transport in self._operator_transports.values():
+            await transport.close()
         await self._transport.close()
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._worker, self._loader):
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 class _BatcherDoor:
@@ -266,19 +314,21 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
 
     Raises:
         ArtifactError: there is no model, or one of them cannot be loaded.
-        ConfigError: there are credentials for TLS that cannot be used.
+        ConfigError: a file that the configuration names cannot be used.
         ListenError: the port cannot be had.
         CrashLoopError: workers died again and again.
         WorkerError: a worker could not start.
     """
     config = with_working_transport(config)
     # What is wrong with files is said once, and not by a worker.
-    server_credentials(config)
+    server_certificate(config)
+    gate_of(config)
+    read_publishers(config.publishers)
     if config.workers == 1:
         with asyncio.Runner(loop_factory=event_loop(config)) as runner:
             runner.run(serve(config, models_root, on_listening))
         return
-    newest_versions(models_root)
+    check_published(models_root)
     with ExitStack() as kept:
         ports = {field: kept.enter_context(_kept_port(field, address)) for field, address in _addresses(config).items()}
         shared = {field: with_port(address, ports[field]) for field, address in _addresses(config).items()}
@@ -288,7 +338,11 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
 
 def _addresses(config: ServerConfig) -> dict[str, str]:
     """Where workers listen together, by the field of the configuration."""
-    addresses = {"listen": config.listen, "catalogue_listen": config.catalogue_listen}
+    addresses = {
+        "listen": config.listen,
+        "catalogue_listen": config.catalogue_listen,
+        "admin_listen": config.admin_listen,
+    }
     return {field: address for field, address in addresses.items() if address is not None}
 
 
@@ -305,7 +359,7 @@ def with_working_transport(config: ServerConfig) -> ServerConfig:
         from bascule_server.transports.self_test import prove_core
 
         try:
-            prove_core()
+            prove_core(over_tls=config.certificate is not None)
         except Exception as error:  # noqa: BLE001 - whatever it is, grpc.aio does without
             _log.warning(
                 "the C core failed its test; grpc.aio serves instead", error=f"{type(error).__name__}: {error}"
@@ -315,7 +369,7 @@ def with_working_transport(config: ServerConfig) -> ServerConfig:
 
 
 async def serve(config: ServerConfig, models_root: Path, on_listening: Callable[[int], None]) -> None:
-    """Serves the newest version of each model below ``models_root`` until SIGTERM or SIGINT.
+    """Serves the models below ``models_root``, and what is published there meanwhile, until SIGTERM or SIGINT.
 
     It comes to rest then and ends the process, with status 0; it does not return.
 
@@ -326,10 +380,13 @@ async def serve(config: ServerConfig, models_root: Path, on_listening: Callable[
 
     Raises:
         ArtifactError: there is no model, or one of them cannot be loaded.
+        ConfigError: a file that the configuration names cannot be used.
         ListenError: the port cannot be had.
     """
+    check_published(models_root)
     stop_asked = _stop_signal()
-    server = Server(config, Models(newest_versions(models_root)))
+    source = ModelsFolder(models_root, PrivateCopies(), read_publishers(config.publishers))
+    server = Server(config, source)
     try:
         if config.workers > 1:
             # A worker that listens gets its share of the connections, and must have answers for them.

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import grpc
 import pytest
+from fixed_versions import FixedVersions
 
 from bascule_server.models import Models
 from bascule_server.row_queue import Scorer
@@ -39,13 +40,14 @@ def serving_with(
 
 @asynccontextmanager
 async def _serving(servable: ServableVersion, serve_in_process: Any) -> AsyncIterator[grpc.aio.Channel]:
-    models = Models([Path("tiny/1")], lambda _: servable)
+    source = FixedVersions([Path("tiny/1")], lambda _: servable)
     async with (
-        serve_in_process(models) as served,
+        serve_in_process(source) as served,
         grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel,
     ):
         await channel.channel_ready()
         # There is nothing to wait for but the models themselves.
-        while any(known.serving is None for known in models.known()):  # noqa: ASYNC110
+        models: Models = served.server.models
+        while not models.known() or any(known.serving is None for known in models.known()):  # noqa: ASYNC110
             await asyncio.sleep(0)
         yield channel

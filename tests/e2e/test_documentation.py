@@ -24,8 +24,9 @@ from pydantic_core import PydanticUndefined
 from bascule import Client, RankingOptions
 from bascule.v1 import artifact_pb2, catalogue_service_pb2, model_service_pb2, recommendation_service_pb2
 from bascule_server import artifact, decoding, field_checks, ranking_options, scorer
-from bascule_server.config import ServerConfig
+from bascule_server.config import Authentication, ServerConfig
 from bascule_server.errors import Reason
+from bascule_server.identity.callers import CallerEntry, reader
 from bascule_training import competitors, trainer
 from bascule_training.baselines import bpr, ease, item_knn, popularity, pure_svd, tuning
 from bascule_training.baselines.bpr import BprSetting
@@ -50,6 +51,7 @@ README = ROOT / "README.md"
 API, ARTIFACT, SERVER, TRAINING, RECOMMENDING, CATALOGUE = (
     ROOT / "docs" / f"{name}.md" for name in ("api", "artifact", "server", "training", "recommending", "catalogue")
 )
+SECURITY = ROOT / "docs" / "security.md"
 BENCHMARKS = ROOT / "docs" / "benchmarks.md"
 TWO_TOWERS_AND_SVD = ROOT / "docs" / "two_towers_and_svd.md"
 PAGES = (
@@ -64,6 +66,7 @@ PAGES = (
     TWO_TOWERS_AND_SVD,
     RECOMMENDING,
     CATALOGUE,
+    SECURITY,
 )
 SPLITS = {config.model_fields["kind"].default: config for config in (LeaveOneOut, GlobalTime, Random, Given)}
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -147,7 +150,8 @@ def test_the_example_of_tests_passes() -> None:
 
 def test_every_configuration_on_the_pages_and_among_the_examples_is_valid(tmp_path: Path) -> None:
     (training,) = code_blocks(TRAINING, "toml")
-    (server,) = code_blocks(SERVER, "toml")
+    server, callers = code_blocks(SERVER, "toml")
+    reader(has_tokens=True, has_client_authority=False)(callers.encode())
     TrainingConfig.model_validate(tomllib.loads(training))
     ServerConfig.model_validate(tomllib.loads(server))
     ServerConfig.model_validate(tomllib.loads((ROOT / "deploy" / "container.toml").read_text()))
@@ -210,8 +214,8 @@ def test_the_api_page_has_the_limits_of_the_code() -> None:
 def test_the_artifact_page_has_every_file_of_an_artifact_and_no_other(ranked_folder: Path) -> None:
     listed = names_in(row[0] for row in table(ARTIFACT, "file", "content"))
     present = {_as_listed(path.relative_to(ranked_folder)) for path in ranked_folder.rglob("*") if path.is_file()}
-    # The catalogue of the small model is too small for an index.
-    assert listed == present | {artifact.INDEX}
+    # The catalogue of the small model is too small for an index, and nobody has signed it.
+    assert listed == present | {artifact.INDEX, artifact.SIGNATURE}
 
 
 def _as_listed(path: Path) -> str:
@@ -277,6 +281,12 @@ def test_no_page_has_a_field_that_there_is_not() -> None:
     assert listed == set(dict([*defaults(TrainingConfig), *defaults(FeatureConfig)]))
     listed = names_in(row[0] for row in table(SERVER, "name", "type", "default", "meaning"))
     assert listed == set(ServerConfig.model_fields)
+
+
+def test_the_page_of_the_server_has_every_field_of_authentication_and_of_a_caller() -> None:
+    listed = names_in(row[0] for row in table(SERVER, "in `[authentication]`", "type", "meaning"))
+    assert listed == set(Authentication.model_fields)
+    assert names_in(row[0] for row in table(SERVER, "of a caller", "type", "meaning")) == set(CallerEntry.model_fields)
 
 
 def test_the_training_page_has_every_kind_of_feature() -> None:

@@ -36,7 +36,8 @@ from bascule.v1.artifact_pb2 import Manifest
 from bascule_server import artifact
 from bascule_server.living import log, service
 from bascule_server.living.log import NAME, CatalogueLog, Record, encoded
-from bascule_server.models import Models, newest_versions
+from bascule_server.versions.copies import PrivateCopies
+from bascule_server.versions.models_folder import ModelsFolder
 
 PATIENCE_SECONDS = 30.0
 CONNECTIONS = 16
@@ -178,9 +179,9 @@ def test_a_server_that_is_killed_while_it_is_written_to_loses_nothing_that_it_ac
 @pytest.fixture
 async def catalogue(serve_in_process: Any, own_models: Path) -> AsyncIterator[CatalogueClient]:
     """Asks a server in this process, in threads."""
-    models = Models(newest_versions(own_models))
-    async with serve_in_process(models, catalogue_listen="127.0.0.1:0") as served:
-        with CatalogueClient(f"127.0.0.1:{served.server.catalogue_port}") as client:
+    source = ModelsFolder(own_models, PrivateCopies(own_models.parent / "copies"))
+    async with serve_in_process(source, catalogue_listen="127.0.0.1:0") as served:
+        with CatalogueClient(f"127.0.0.1:{served.server.operator_ports['catalogue_listen']}") as client:
             await asyncio.to_thread(until, partial(is_ready, client))
             yield client
 

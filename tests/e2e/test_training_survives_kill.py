@@ -13,8 +13,8 @@ import pytest
 
 from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
-from bascule_server.models import newest_versions
 from bascule_server.servable import load_servable
+from bascule_server.versions.models_folder import check_published, published_versions
 from bascule_training.generate import generate, write
 
 CONFIG = """
@@ -137,14 +137,14 @@ def check_nothing_is_visible(models: Path) -> None:
     """No version, neither to people nor to a server."""
     assert [path.name for path in (models / "films").iterdir()] == [".checkpoint"]
     with pytest.raises(ArtifactError, match="no model found"):
-        newest_versions(models)
+        check_published(models)
 
 
 def check_is_published(models: Path, whole: Whole) -> None:
     """One whole version and nothing else, as good as that of a run that nobody stopped."""
     assert [path.name for path in models.iterdir()] == ["films"]
     assert [path.name for path in (models / "films").iterdir()] == ["1"]
-    (folder,) = newest_versions(models)
+    (folder,) = published_versions(models)["films"].values()
     assert load_servable(folder).model == "films"
     found = metrics(folder)
     assert list(found) == list(whole.metrics)

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from fixed_versions import FixedVersions
 
 from bascule.v1.artifact_pb2 import Feature, HistoryFeature, Manifest
 from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule_server.config import ServerConfig, read_config
 from bascule_server.item_ids import ItemIds
 from bascule_server.logs import configure_logs
-from bascule_server.models import Models
 from bascule_server.query import Answer, Question, Ranking
 from bascule_server.servable import ServableVersion
 from bascule_server.server import Server, event_loop
@@ -44,7 +44,7 @@ class CostlyScorer:
 
 async def serve(config: ServerConfig, row_seconds: float) -> None:
     servable = ServableVersion(MANIFEST, CostlyScorer(row_seconds))  # type: ignore[arg-type]  # answers all the same
-    server = Server(config, Models([Path("costly/1")], lambda _: servable))
+    server = Server(config, FixedVersions([Path("costly/1")], lambda _: servable))
     await server.load()
     port = server.listen()
     await server.start()

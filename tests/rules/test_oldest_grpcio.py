@@ -10,9 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TESTS = ("test_server.py", "test_health.py", "test_core_proof.py", "test_metrics.py")
+TESTS = (
+    "test_server.py",
+    "test_health.py",
+    "test_core_proof.py",
+    "test_metrics.py",
+    "test_gate.py",
+    "test_tls_rotation.py",
+)
 """Of tests/server: what goes over a wire and needs no TensorFlow."""
-TOOLS = ("hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
+TOOLS = ("hypothesis", "pytest", "pytest-asyncio", "pytest-timeout", "trustme")
 
 
 def promised() -> tuple[str, str]:

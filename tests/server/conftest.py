@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 import grpc
 import numpy as np
 import pytest
+from fixed_versions import FixedVersions
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from known_callers import Known
 
 from bascule.v1.artifact_pb2 import (
     AttributeKind,
@@ -26,6 +28,7 @@ from bascule.v1.artifact_pb2 import (
 from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
+from bascule_server import server
 from bascule_server.item_ids import ItemIds
 from bascule_server.models import Models
 from bascule_server.query import Answer, ItemScores, NothingKnownError, QueryVector, Question, Rank, Ranking, Score
@@ -126,6 +129,18 @@ def schema() -> Schema:
 
 
 @pytest.fixture
+def known(tmp_path: Path) -> Known:
+    """Files that say who may call."""
+    return Known(tmp_path)
+
+
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has servers look at their files all the time."""
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.01)
+
+
+@pytest.fixture
 def never_loaded() -> Iterator[Callable[[Path], None]]:
     """Loads until the test is over."""
     is_over = Event()
@@ -148,16 +163,16 @@ def run_server(serve_in_process: Any) -> RunServer:
         **fields: Any,
     ) -> AsyncIterator[Running]:
         scorer = CountingScorer()
-        models = Models([Path("counting/3")], load or (lambda _: ServableVersion(MANIFEST, scorer)))  # type: ignore[arg-type]
+        source = FixedVersions([Path("counting/3")], load or (lambda _: ServableVersion(MANIFEST, scorer)))  # type: ignore[arg-type]
         async with (
-            serve_in_process(models, **fields) as served,
+            serve_in_process(source, **fields) as served,
             _channel(served.port, credentials) as channel,
         ):
             stubs = RecommendationServiceStub(channel), ModelServiceStub(channel), HealthStub(channel)
             running = Running(served.server, served.port, served.loop, served.working, channel, scorer, *stubs)
             if load is None:
                 await channel.channel_ready()
-                await _until_serving(models)
+                await _until_serving(served.server.models)
             try:
                 yield running
             finally:
@@ -174,5 +189,5 @@ def _channel(port: int, credentials: grpc.ChannelCredentials | None) -> grpc.aio
 
 async def _until_serving(models: Models) -> None:
     # There is nothing to wait for but the models themselves: a server tells nobody in its own process.
-    while any(known.serving is None for known in models.known()):  # noqa: ASYNC110
+    while not models.known() or any(known.serving is None for known in models.known()):  # noqa: ASYNC110
         await asyncio.sleep(0)

@@ -66,7 +66,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> No
     folder.mkdir(parents=True)
     manifest = Manifest(schema_version=1, model="odd", version=1, dimension=2, item_count=1)
     manifest.query_features.add(name="[/red]:smile:", standardised=StandardisedFeature(deviation=1))
-    manifest.files.add(path="missing")
+    manifest.files.add(path="missing", sha256="0" * 64)
     (folder / artifact.MANIFEST).write_text(json_format.MessageToJson(manifest))
     result = run(folder)
     assert "[/red]:smile:" in result.stdout

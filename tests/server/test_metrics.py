@@ -1,6 +1,7 @@
 """What Prometheus gets to see: calls, rows and batches are counted, and no user or item is named."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -8,8 +9,10 @@ import grpc
 import pytest
 
 from bascule.v1 import recommendation_service_pb2 as pb
+from bascule.v1.model_service_pb2 import ModelState
 from bascule_server.calls import Call
 from bascule_server.metrics import Metrics
+from bascule_server.models import KnownVersion
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -57,6 +60,50 @@ def test_the_limit_and_what_the_log_lost_are_asked_for_too() -> None:
     assert (value(metrics, "bascule_queue_limit_rows"), value(metrics, "bascule_log_lines_lost")) == (12.5, 4)
 
 
+def states(metrics: Metrics) -> dict[tuple[str, str], float]:
+    """What is shown, by version and state."""
+    (found,) = [family for family in metrics.registry.collect() if family.name == "bascule_version_state"]
+    assert {sample.labels["model"] for sample in found.samples} <= {"m"}
+    return {(sample.labels["version"], sample.labels["state"]): sample.value for sample in found.samples}
+
+
+def test_each_version_is_shown_in_the_one_state_that_it_has_and_not_after_it_was_let_go() -> None:
+    metrics, old, new = Metrics(), KnownVersion(Path("m/1")), KnownVersion(Path("m/2"))
+    for known in (old, new):
+        metrics.version_changed(known)
+    assert states(metrics) == {("1", "loading"): 1, ("2", "loading"): 1}
+    old.state, new.state = ModelState.MODEL_STATE_SERVING, ModelState.MODEL_STATE_FAILED
+    for known in (old, new):
+        metrics.version_changed(known)
+    assert states(metrics) == {("1", "serving"): 1, ("2", "failed"): 1}
+    old.state = ModelState.MODEL_STATE_UNSPECIFIED
+    metrics.version_changed(old)
+    metrics.version_changed(old)
+    assert states(metrics) == {("2", "failed"): 1}
+
+
+def test_each_time_that_a_version_could_not_be_loaded_is_counted() -> None:
+    metrics = Metrics()
+    assert value(metrics, "bascule_version_failures_total", model="m") is None
+    for _ in range(2):
+        known = KnownVersion(Path("m/1"))
+        for state in (ModelState.MODEL_STATE_LOADING, ModelState.MODEL_STATE_FAILED):
+            known.state = state
+            metrics.version_changed(known)
+        known.state = ModelState.MODEL_STATE_UNSPECIFIED
+        metrics.version_changed(known)
+    assert value(metrics, "bascule_version_failures_total", model="m") == 2
+    assert states(metrics) == {}
+
+
+def test_what_a_shadow_shares_with_the_answers_is_counted_by_model() -> None:
+    metrics = Metrics()
+    for share in (0.0, 0.5, 1.0):
+        metrics.shadow_compared("m", share)
+    assert value(metrics, "bascule_shadow_overlap_sum", model="m") == 1.5
+    assert value(metrics, "bascule_shadow_overlap_count", model="m") == 3
+
+
 def read(port: int) -> str:
     with urlopen(f"http://127.0.0.1:{port}/metrics") as page:
         text: str = page.read().decode()
@@ -82,5 +129,6 @@ async def test_a_server_counts_its_calls(run_server: Any, free_port: int) -> Non
     assert f'grpc_server_call_duration_seconds_count{{{method},grpc_status="OK"}} 1.0' in page
     assert f'grpc_server_call_duration_seconds_count{{{method},grpc_status="INVALID_ARGUMENT"}} 1.0' in page
     assert "bascule_batch_rows_sum 1.0" in page
+    assert 'bascule_version_state{model="counting",state="serving",version="3"} 1.0' in page
     assert "somebody" not in page
     assert "something" not in page

@@ -1,5 +1,6 @@
 """What is loaded is what was trained, or nothing is loaded."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bascule_server import artifact
-from bascule_server.artifact import ArtifactError, read_manifest
+from bascule_server.artifact import ArtifactError, read_manifest, verify
+from bascule_server.golden import read_golden
 from bascule_server.servable import load_servable
 
 
@@ -99,6 +101,41 @@ def test_damage_is_refused_in_one_sentence(copied: Path, damage: Callable[[Path]
     damage(copied)
     with pytest.raises(ArtifactError, match=complaint):
         load_servable(copied)
+
+
+@pytest.mark.parametrize("change", [_truncate_vectors, _add_a_file, _link_vectors, _remove_vectors])
+def test_what_changes_between_the_check_and_the_use_is_refused(copied: Path, change: Callable[[Path], None]) -> None:
+    verified = verify(copied, read_manifest(copied))
+    verified.check()
+    change(copied)
+    with pytest.raises(ArtifactError, match="changed while it was loaded"):
+        verified.check()
+
+
+def test_bytes_that_were_exchanged_and_put_back_are_refused_too(copied: Path) -> None:
+    verified = verify(copied, read_manifest(copied))
+    path = copied / artifact.ITEM_VECTORS
+    status, content = path.stat(), path.read_bytes()
+    path.write_bytes(b"x" * len(content))
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(ArtifactError, match=r"item_vectors\.npy changed while it was loaded"):
+        verified.check()
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(copied: Path) -> None:
+    manifest = read_manifest(copied)
+    (copied / "metrics.json").unlink()
+    os.mkfifo(copied / "metrics.json")
+    next(file for file in manifest.files if file.path == "metrics.json").size_bytes = 0
+    with pytest.raises(ArtifactError, match="not a plain file"):
+        verify(copied, manifest)
+
+
+def test_arrays_that_grow_when_they_are_read_are_refused(copied: Path) -> None:
+    np.savez_compressed(copied / artifact.GOLDEN, messages=np.zeros(10**7, np.uint8))
+    with pytest.raises(ArtifactError, match="not golden queries: got compressed arrays"):
+        read_golden(copied)
 
 
 def test_a_renamed_version_is_refused(copied: Path) -> None:

@@ -5,13 +5,13 @@ from typing import Any
 
 import grpc
 import pytest
+from fixed_versions import FixedVersions
 from structlog.testing import capture_logs
 
 from bascule.standard_protos import error_details_pb2, health_pb2, status_pb2
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule_server.config import ServerConfig
 from bascule_server.errors import Reason
-from bascule_server.models import Models
 from bascule_server.server import ListenError, Server
 
 SERVED_BY = pb.ModelVersion(model="counting", version=3)
@@ -174,7 +174,9 @@ async def test_rows_of_callers_who_left_are_never_computed(run_server: Any) -> N
 
 async def test_a_port_that_is_taken_is_refused_in_one_sentence(run_server: Any) -> None:
     async with run_server() as running:
-        second = Server(ServerConfig(listen=f"127.0.0.1:{running.port}", transport="aio"), Models([]))
+        second = Server(
+            ServerConfig(listen=f"127.0.0.1:{running.port}", transport="aio"), FixedVersions([], lambda _: None)
+        )
         with pytest.raises(ListenError, match=rf"got 127\.0\.0\.1:{running.port}, .* \(Address already in use\)"):
             second.listen()
         await second.close()

@@ -1,5 +1,6 @@
 """With a certificate, calls come over TLS and in no other way, over both transports."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from bascule import AsyncClient, Query, Ranking
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
 from bascule_server.config import ConfigError, ServerConfig
-from bascule_server.credentials import server_credentials
+from bascule_server.credentials import server_certificate
 
 REQUEST = pb.RecommendItemsRequest(query=pb.Query(user=pb.User(history=["a", "b"])))
 
@@ -30,13 +31,17 @@ class Pair(NamedTuple):
         return {"certificate": self.certificate, "private_key": self.private_key}
 
 
-def new_pair(folder: Path) -> Pair:
+def new_pair(folder: Path, *, not_before: datetime | None = None, not_after: datetime | None = None) -> Pair:
     authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
+    issued = authority.issue_cert("127.0.0.1", not_before=not_before, not_after=not_after)
     folder.mkdir()
     (folder / "key.pem").write_bytes(issued.private_key_pem.bytes())
     (folder / "certificate.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     return Pair(folder / "certificate.pem", folder / "key.pem", authority.cert_pem.bytes())
+
+
+def in_days(days: int) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +85,7 @@ async def test_a_caller_without_tls_or_with_another_authority_gets_no_answer(
 
 
 def test_without_a_certificate_there_are_no_credentials() -> None:
-    assert server_credentials(ServerConfig()) is None
+    assert server_certificate(ServerConfig()) is None
 
 
 def test_with_a_certificate_the_network_needs_no_permission(pair: Pair) -> None:
@@ -95,16 +100,33 @@ def test_half_a_pair_is_refused(given: str, missing: str, pair: Pair) -> None:
         ServerConfig(**{given: pair.fields[given]})
 
 
-def test_a_key_of_another_certificate_is_refused_by_name(pair: Pair, other_pair: Pair) -> None:
+def test_a_key_of_another_certificate_is_refused(pair: Pair, other_pair: Pair) -> None:
     config = ServerConfig(certificate=pair.certificate, private_key=other_pair.private_key)
-    with pytest.raises(ConfigError, match=r"other/key\.pem, which are no pair \(KEY_VALUES_MISMATCH\)"):
-        server_credentials(config)
+    with pytest.raises(ConfigError, match=r"certificate, private_key: no pair"):
+        server_certificate(config)
 
 
 def test_files_that_are_no_pem_or_not_there_are_refused_by_name(pair: Pair, tmp_path: Path) -> None:
     text = tmp_path / "text.pem"
     text.write_text("certificate")
-    with pytest.raises(ConfigError, match=r"text\.pem"):
-        server_credentials(ServerConfig(certificate=text, private_key=pair.private_key))
-    with pytest.raises(ConfigError, match=r"absent\.pem: No such file"):
-        server_credentials(ServerConfig(certificate=pair.certificate, private_key=tmp_path / "absent.pem"))
+    with pytest.raises(ConfigError, match=r"certificate: no certificate in the file; expected PEM"):
+        server_certificate(ServerConfig(certificate=text, private_key=pair.private_key))
+    with pytest.raises(ConfigError, match=r"private_key: no key in the file"):
+        server_certificate(ServerConfig(certificate=pair.certificate, private_key=text))
+    with pytest.raises(ConfigError, match=r"absent\.pem, which cannot be read: No such file"):
+        server_certificate(ServerConfig(certificate=pair.certificate, private_key=tmp_path / "absent.pem"))
+
+
+def test_a_certificate_that_has_expired_or_is_not_valid_yet_is_refused(tmp_path: Path) -> None:
+    for name, start, end, complaint in (
+        ("past", -2, -1, "it expired at"),
+        ("future", 1, 2, "it is valid from"),
+    ):
+        pair = new_pair(tmp_path / name, not_before=in_days(start), not_after=in_days(end))
+        with pytest.raises(ConfigError, match=complaint):
+            server_certificate(ServerConfig(**pair.fields))
+
+
+def test_whom_the_server_believes_needs_a_certificate_of_its_own(pair: Pair) -> None:
+    with pytest.raises(ValidationError, match="certificate: got none; expected one beside client_authority"):
+        ServerConfig(client_authority=pair.certificate)

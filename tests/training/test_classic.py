@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from bascule.v1.artifact_pb2 import CategoricalFeature, Feature, Manifest, MultiValuedFeature, StandardisedFeature
 from bascule.v1.recommendation_service_pb2 import RankingPath
-from bascule_server import artifact
 from bascule_server.encoder import QueryEncoder
+from bascule_server.manifest_checks import SCHEMA_VERSION
 from bascule_server.query import FeatureValue, Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
 from bascule_server.tower import LiteRtTower
@@ -263,7 +263,7 @@ def published(generated: Generated, learned: Learned, tmp_path_factory: pytest.T
             popularity=np.ones(len(dataset.items)),
         ),
     )
-    manifest = Manifest(schema_version=artifact.SCHEMA_VERSION, model="classic", version=1, dimension=33)
+    manifest = Manifest(schema_version=SCHEMA_VERSION, model="classic", version=1, dimension=33)
     manifest.item_count = len(dataset.items)
     manifest.query_features.extend(generated.query.features)
     write_manifest(folder, manifest)

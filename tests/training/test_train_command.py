@@ -5,6 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule_server.query import Query, Question, Rank, Ranking
@@ -144,3 +146,15 @@ except CommandFailed:
     sys.exit("tensorflow" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_published_is_signed_where_a_key_is_given(path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    (path.parent / "publisher.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    done = run(path, "--model", "popularity", "--sign", str(path.parent / "publisher.key"))
+    assert done.exit_code == 0, done.output
+    assert load_servable(path.parent / "models" / "films" / "1", [key.public_key()]).model == "films"
+
+
+def test_a_key_that_cannot_be_used_is_refused_before_anything_is_trained(path: Path) -> None:
+    check_refused(run(path, "--sign", str(path)), "expected a private Ed25519 key (PEM), without a password")

@@ -83,7 +83,8 @@ def _remove_abandoned(models: Path) -> None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest of a staged folder, and into it every file that lies there."""
     del manifest.files[:]
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != artifact.MANIFEST)
+    about_them = {folder / artifact.MANIFEST, folder / artifact.SIGNATURE}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path not in about_them)
     for path in paths:
         name = path.relative_to(folder).as_posix()
         manifest.files.append(File(path=name, size_bytes=path.stat().st_size, sha256=artifact.sha256(path)))

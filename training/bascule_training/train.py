@@ -6,14 +6,16 @@ import shutil
 from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bascule.v1.artifact_pb2 import ItemIndex, Manifest, Ranker, TrainingData
 from bascule_server import artifact
+from bascule_server.manifest_checks import SCHEMA_VERSION
 from bascule_server.servable import ServableVersion, load_servable
+from bascule_server.signature import sign
 from bascule_training.artifact_writer import Contents, write_files
 from bascule_training.baselines import tuned_baselines
 from bascule_training.config import TrainingConfig
@@ -29,6 +31,9 @@ from bascule_training.report.contents import data_facts, examples_of, items_of, 
 from bascule_training.tables import fingerprint
 from bascule_training.trainer import Fitted, Observe, Stage, Trainer
 from bascule_training.two_towers import TwoTowers
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 LIBRARIES = ("bascule", "keras", "numpy", "polars", "tensorflow")
 
@@ -46,7 +51,13 @@ class Trained(NamedTuple):
 
 
 def train(
-    config: TrainingConfig, models: Path, *, resume: bool, observe: Observe, with_baselines: bool = True
+    config: TrainingConfig,
+    models: Path,
+    *,
+    resume: bool,
+    observe: Observe,
+    with_baselines: bool = True,
+    private_key: "Ed25519PrivateKey | None" = None,
 ) -> Trained:
     """Trains, evaluates and publishes one version of a model.
 
@@ -56,6 +67,7 @@ def train(
         resume: whether to go on from the checkpoint of a run that was stopped.
         observe: told how the work goes.
         with_baselines: whether the baselines are fitted and evaluated too.
+        private_key: signs what is published; None: nothing does.
 
     Raises:
         DataError: the data is not what it should be.
@@ -102,6 +114,8 @@ def train(
         write_report(folder / artifact.REPORT, _report(config, prepared, fitted, manifest, servable, evaluations))
         manifest.metrics.update(evaluations[0].summary)
         write_manifest(folder, manifest)
+        if private_key is not None:
+            sign(folder, private_key)
         place = publish(folder, models)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return Trained(place, evaluations, ranking)
@@ -160,7 +174,7 @@ def _manifest(
     created = Timestamp()
     created.GetCurrentTime()
     return Manifest(
-        schema_version=artifact.SCHEMA_VERSION,
+        schema_version=SCHEMA_VERSION,
         model=config.model,
         version=int(folder.name),
         create_time=created,

@@ -1,11 +1,10 @@
 """``bascule models``."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import click
 
-from bascule.cli.options import connection_options, open_client
+from bascule.cli.options import Connection, connection_options
 
 HEADLINES = ("ndcg@10", "recall@10")
 """The metrics shown; an artifact's own page, ``bascule inspect``, has the others."""
@@ -13,12 +12,12 @@ HEADLINES = ("ndcg@10", "recall@10")
 
 @click.command()
 @connection_options
-def models(server: str, ca: Path | None) -> None:
+def models(connection: Connection) -> None:
     """List the models that a server has."""
     from rich.console import Console
     from rich.table import Table
 
-    with open_client(server, ca) as client:
+    with connection.client() as client:
         known = client.models()
     table = Table(box=None, pad_edge=False)
     for heading, side in (("model", "left"), ("version", "right"), ("state", "left"), ("items", "right")):

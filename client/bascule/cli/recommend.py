@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bascule.cli.options import connection_options, count_option, model_option, open_client
+from bascule.cli.options import Connection, connection_options, count_option, model_option
 
 if TYPE_CHECKING:
     from bascule.query import FeatureValue
@@ -31,8 +30,7 @@ def recommend(
     attributes: str,
     as_json: bool,
     model: str,
-    server: str,
-    ca: Path | None,
+    connection: Connection,
 ) -> None:
     """Recommend items to a user, after a history, or similar to an item."""
     if item is not None and (user or history):
@@ -40,7 +38,7 @@ def recommend(
     if not (user or history or item):
         raise click.UsageError("got nothing to recommend for; give --user, --history or --item")
     names = _split(attributes)
-    with open_client(server, ca, model=model) as client:
+    with connection.client(model=model) as client:
         ranking = client.recommend(user, history=_split(history), item_id=item, count=count, attributes=names)
     if as_json:
         click.echo(_as_json(ranking))

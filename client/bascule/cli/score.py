@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bascule.cli.options import connection_options, count_option, model_option, open_client
+from bascule.cli.options import Connection, connection_options, count_option, model_option
 
 if TYPE_CHECKING:
     from bascule.cli.output_file import OutputFormat
@@ -47,9 +47,7 @@ MAX_TRIES = 300
 @count_option
 @model_option
 @connection_options
-def score(
-    users: Path, out: Path, columns: str, resume: bool, count: int, model: str, server: str, ca: Path | None
-) -> None:
+def score(users: Path, out: Path, columns: str, resume: bool, count: int, model: str, connection: Connection) -> None:
     """Recommend items to every user of the file USERS.
 
     Both files are Parquet, CSV or JSON lines, by their suffix: .parquet, .csv or .jsonl. USERS has a column user_id; a
@@ -68,7 +66,7 @@ def score(
 
     renamed = _parse_columns(columns)
     try:
-        with open_client(server, ca, model=model, connections=CONNECTIONS) as client:
+        with connection.client(model=model, connections=CONNECTIONS) as client:
             failed_count = _score_file(users, out, client, model, count, renamed, resume=resume)
     except (InputError, ResumeError, OSError) as error:
         raise CommandFailed(str(error)) from error

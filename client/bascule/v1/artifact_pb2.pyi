@@ -56,7 +56,8 @@ Global___AttributeKind: _TypeAlias = AttributeKind  # noqa: Y015
 class Manifest(_message.Message):
     """What an artifact is and what it must contain: `manifest.json` in the folder of a model version, in the JSON form of
     this message. It is written last and names every other file with its size and digest, so that a folder is either
-    complete or no artifact. docs/artifact.md describes the files.
+    complete or no artifact. docs/artifact.md describes the files. At most 1,000 features of queries, 1,000 of items, 1,000
+    attributes, 10,000 metrics, 10,000 versions of libraries and 1,000 files; names have 1 to 256 characters.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -237,10 +238,10 @@ class ItemIndex(_message.Message):
     LISTS_FIELD_NUMBER: _builtins.int
     DEPTHS_FIELD_NUMBER: _builtins.int
     lists: _builtins.int
-    """The number of lists that the items are parted into. From 1."""
+    """The number of lists that the items are parted into. From 1 to 1,048,576, and at most `item_count`."""
     @_builtins.property
     def depths(self) -> _containers.RepeatedCompositeFieldContainer[Global___IndexDepth]:
-        """How it is searched, by the number of items that are wanted, ascending. At least one."""
+        """How it is searched, by the number of items that are wanted, ascending. From 1 to 100."""
 
     def __init__(
         self,
@@ -461,7 +462,7 @@ class BucketedFeature(_message.Message):
     BOUNDARIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def boundaries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The boundaries, strictly ascending."""
+        """The boundaries, strictly ascending. At most 10,000."""
 
     def __init__(
         self,
@@ -492,7 +493,7 @@ class MultiValuedFeature(_message.Message):
     size: _builtins.int
     """The number of categories in the vocabulary."""
     max_count: _builtins.int
-    """How many categories are read; further ones are ignored."""
+    """How many categories are read; further ones are ignored. From 1 to 10,000."""
     def __init__(
         self,
         *,
@@ -519,7 +520,7 @@ class HistoryFeature(_message.Message):
     MAX_LENGTH_FIELD_NUMBER: _builtins.int
     DISTINCT_FIELD_NUMBER: _builtins.int
     max_length: _builtins.int
-    """How many items are read: the newest ones."""
+    """How many items are read: the newest ones. At most 10,000."""
     distinct: _builtins.bool
     """Whether each item is read once, at its newest place; the older ones are taken out before the newest are counted.
     Default false: an item is read as often as it stands in the history.
@@ -609,9 +610,11 @@ class File(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """The path relative to the artifact's folder, with `/` between folders. Neither absolute nor with `..`."""
+    """The path relative to the artifact's folder, with `/` between folders. Neither absolute nor with `.` or `..`; at most
+    1,024 characters.
+    """
     size_bytes: _builtins.int
-    """The size in bytes."""
+    """The size in bytes. From 0 to 2^44."""
     sha256: _builtins.str
     """The SHA-256 digest, in lower-case hexadecimal."""
     def __init__(

@@ -35,7 +35,8 @@ class CatalogueServiceStub(object):
     in the log.
 
     Errors, for every method: `NOT_FOUND`, reason `MODEL_NOT_FOUND`; `INVALID_ARGUMENT` where the model is not named and
-    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded.
+    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded; those of who may call as for
+    `RecommendationService`, where each item counts as a row.
     """
 
     def __init__(self, channel):
@@ -71,7 +72,8 @@ class CatalogueServiceServicer(object):
     in the log.
 
     Errors, for every method: `NOT_FOUND`, reason `MODEL_NOT_FOUND`; `INVALID_ARGUMENT` where the model is not named and
-    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded.
+    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded; those of who may call as for
+    `RecommendationService`, where each item counts as a row.
     """
 
     def UpsertItems(self, request, context):
@@ -141,7 +143,8 @@ class CatalogueService(object):
     in the log.
 
     Errors, for every method: `NOT_FOUND`, reason `MODEL_NOT_FOUND`; `INVALID_ARGUMENT` where the model is not named and
-    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded.
+    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded; those of who may call as for
+    `RecommendationService`, where each item counts as a row.
     """
 
     @staticmethod

@@ -36,7 +36,8 @@ class CatalogueServiceStub:
     in the log.
 
     Errors, for every method: `NOT_FOUND`, reason `MODEL_NOT_FOUND`; `INVALID_ARGUMENT` where the model is not named and
-    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded.
+    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded; those of who may call as for
+    `RecommendationService`, where each item counts as a row.
     """
 
     @_typing.overload
@@ -73,7 +74,8 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     in the log.
 
     Errors, for every method: `NOT_FOUND`, reason `MODEL_NOT_FOUND`; `INVALID_ARGUMENT` where the model is not named and
-    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded.
+    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded; those of who may call as for
+    `RecommendationService`, where each item counts as a row.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -106,7 +108,8 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     in the log.
 
     Errors, for every method: `NOT_FOUND`, reason `MODEL_NOT_FOUND`; `INVALID_ARGUMENT` where the model is not named and
-    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded.
+    several are served; `UNAVAILABLE`, reason `NOT_READY`, while the model is being loaded; those of who may call as for
+    `RecommendationService`, where each item counts as a row.
     """
 
     @_abc_1.abstractmethod

@@ -21,6 +21,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _VersionLabel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VersionLabelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VersionLabel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERSION_LABEL_UNSPECIFIED: _VersionLabel.ValueType  # 0
+    """The stable version, or for a part of the users the canary, where there is one."""
+    VERSION_LABEL_STABLE: _VersionLabel.ValueType  # 1
+    """The stable version, for everybody."""
+    VERSION_LABEL_CANARY: _VersionLabel.ValueType  # 2
+    """The canary, for everybody. Where there is none that serves: `NOT_FOUND`, reason `MODEL_NOT_FOUND`."""
+
+class VersionLabel(_VersionLabel, metaclass=_VersionLabelEnumTypeWrapper):
+    """The role of a version."""
+
+VERSION_LABEL_UNSPECIFIED: VersionLabel.ValueType  # 0
+"""The stable version, or for a part of the users the canary, where there is one."""
+VERSION_LABEL_STABLE: VersionLabel.ValueType  # 1
+"""The stable version, for everybody."""
+VERSION_LABEL_CANARY: VersionLabel.ValueType  # 2
+"""The canary, for everybody. Where there is none that serves: `NOT_FOUND`, reason `MODEL_NOT_FOUND`."""
+Global___VersionLabel: _TypeAlias = VersionLabel  # noqa: Y015
+
 class _Shortfall:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -105,21 +129,25 @@ class ModelSelector(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The name of the model. Empty: the only model that is loaded; where there are several,
     `INVALID_ARGUMENT`.
     """
     version: _builtins.int
-    """The version, a positive integer. 0: the newest version that serves."""
+    """The version, a positive integer. 0: the one that `label` names."""
+    label: Global___VersionLabel.ValueType
+    """Which version, by its role in the model's `ServingPlan`. Not looked at where `version` is set."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         version: _builtins.int = ...,
+        label: Global___VersionLabel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "model", b"model", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

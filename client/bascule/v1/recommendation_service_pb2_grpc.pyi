@@ -39,6 +39,11 @@ class RecommendationServiceStub:
     * `NOT_FOUND`, reason `MODEL_NOT_FOUND`: no such model or version is loaded.
     * `UNAVAILABLE`, reason `OVERLOADED`, `NOT_READY` or `STOPPING`: nothing was computed, so the call may be repeated,
       after the delay in `google.rpc.RetryInfo` where there is one.
+    * `UNAUTHENTICATED`, and `PERMISSION_DENIED` with reason `METHOD_NOT_ALLOWED` or `MODEL_NOT_ALLOWED`, where the server
+      asks who calls. What it is told goes into the metadata: `authorization: Bearer TOKEN`.
+    * `RESOURCE_EXHAUSTED`, reason `QUOTA_EXCEEDED`: the caller may ask for so many rows after the delay in
+      `google.rpc.RetryInfo`. Streams wait instead. One whose caller is not known any more ends with `UNAVAILABLE`, reason
+      `IDENTITY_EXPIRED`: another may be begun.
     * `DEADLINE_EXCEEDED`: the caller's deadline passed before the answer was computed.
     * `INTERNAL`, reason `INTERNAL`: a fault of the server. The metadata of `google.rpc.ErrorInfo` holds an `error_id`,
       which stands in the server's log too.
@@ -79,6 +84,11 @@ class RecommendationServiceAsyncStub(RecommendationServiceStub):
     * `NOT_FOUND`, reason `MODEL_NOT_FOUND`: no such model or version is loaded.
     * `UNAVAILABLE`, reason `OVERLOADED`, `NOT_READY` or `STOPPING`: nothing was computed, so the call may be repeated,
       after the delay in `google.rpc.RetryInfo` where there is one.
+    * `UNAUTHENTICATED`, and `PERMISSION_DENIED` with reason `METHOD_NOT_ALLOWED` or `MODEL_NOT_ALLOWED`, where the server
+      asks who calls. What it is told goes into the metadata: `authorization: Bearer TOKEN`.
+    * `RESOURCE_EXHAUSTED`, reason `QUOTA_EXCEEDED`: the caller may ask for so many rows after the delay in
+      `google.rpc.RetryInfo`. Streams wait instead. One whose caller is not known any more ends with `UNAVAILABLE`, reason
+      `IDENTITY_EXPIRED`: another may be begun.
     * `DEADLINE_EXCEEDED`: the caller's deadline passed before the answer was computed.
     * `INTERNAL`, reason `INTERNAL`: a fault of the server. The metadata of `google.rpc.ErrorInfo` holds an `error_id`,
       which stands in the server's log too.
@@ -115,6 +125,11 @@ class RecommendationServiceServicer(metaclass=_abc_1.ABCMeta):
     * `NOT_FOUND`, reason `MODEL_NOT_FOUND`: no such model or version is loaded.
     * `UNAVAILABLE`, reason `OVERLOADED`, `NOT_READY` or `STOPPING`: nothing was computed, so the call may be repeated,
       after the delay in `google.rpc.RetryInfo` where there is one.
+    * `UNAUTHENTICATED`, and `PERMISSION_DENIED` with reason `METHOD_NOT_ALLOWED` or `MODEL_NOT_ALLOWED`, where the server
+      asks who calls. What it is told goes into the metadata: `authorization: Bearer TOKEN`.
+    * `RESOURCE_EXHAUSTED`, reason `QUOTA_EXCEEDED`: the caller may ask for so many rows after the delay in
+      `google.rpc.RetryInfo`. Streams wait instead. One whose caller is not known any more ends with `UNAVAILABLE`, reason
+      `IDENTITY_EXPIRED`: another may be begun.
     * `DEADLINE_EXCEEDED`: the caller's deadline passed before the answer was computed.
     * `INTERNAL`, reason `INTERNAL`: a fault of the server. The metadata of `google.rpc.ErrorInfo` holds an `error_id`,
       which stands in the server's log too.

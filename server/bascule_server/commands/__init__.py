@@ -1,1 +1,1 @@
-"""The commands that need the server's package: ``bascule serve`` and ``bascule inspect``."""
+"""The commands that need the server's package: ``bascule serve``, ``bascule inspect`` and ``bascule sign``."""

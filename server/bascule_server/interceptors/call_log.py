@@ -85,5 +85,6 @@ def _write(call: Call, seconds: float, outcome: dict[str, str]) -> None:
         rows=call.row_count,
         duration_ms=round(seconds * 1000, 3),
         queue_ms=round(call.queue_seconds * 1000, 3),
+        **({"caller": call.access.caller} if call.access.caller else {}),
         **outcome,
     )

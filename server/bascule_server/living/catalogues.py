@@ -18,8 +18,9 @@ class LivingCatalogues:
         """Must be made in the event loop that serves."""
         self._models = models
         self._loop = asyncio.get_running_loop()
+        self._by_version: dict[KnownVersion, Follower] = {}
         self.followers: dict[str, Follower] = {}
-        """By the name of the model."""
+        """By the name of the model: of the version that was loaded last."""
 
     def follow(self, known: KnownVersion, servable: ServableVersion) -> State:
         """The state of a version's catalogue after all changes up to now; further ones are followed after ``start``.
@@ -28,23 +29,29 @@ class LivingCatalogues:
             ArtifactError: the log, or a vocabulary of item features, cannot be read.
         """
         log = CatalogueLog(known.folder.parent / NAME)
-        version = LivingVersion(servable, known.folder)
+        version = LivingVersion(servable, servable.folder)
         follower = Follower(log, version, partial(self._changed, known))
         try:
             follower.catch_up()
         except OSError as error:
             raise ArtifactError(f"{log.path}: cannot be read: {error.strerror}") from error
-        self.followers[known.model] = follower
+        self._by_version[known] = self.followers[known.model] = follower
         return version.state
 
-    def start(self) -> None:
-        """Follows from now on."""
-        for follower in self.followers.values():
-            follower.start()
+    def start(self, known: KnownVersion) -> None:
+        """Follows the changes of a version that serves from now on."""
+        self._by_version[known].start()
+
+    def unfollow(self, known: KnownVersion) -> None:
+        """Follows the changes of a version no more, which is to be let go."""
+        self._by_version.pop(known).end()
+        for other, follower in self._by_version.items():
+            if other.model == known.model:
+                self.followers[known.model] = follower
 
     def end(self) -> None:
         """Follows no more."""
-        for follower in self.followers.values():
+        for follower in self._by_version.values():
             follower.end()
 
     def _changed(self, known: KnownVersion, state: State) -> None:

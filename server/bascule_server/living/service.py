@@ -10,6 +10,7 @@ import structlog
 from bascule.v1 import catalogue_service_pb2 as pb
 from bascule.v1.catalogue_service_pb2_grpc import CatalogueServiceServicer
 from bascule.v1.recommendation_service_pb2 import ModelSelector
+from bascule_server.calls import CURRENT_CALL
 from bascule_server.errors import Reason, ServiceError, invalid_field
 from bascule_server.item_ids import UNKNOWN
 from bascule_server.living.follower import Follower
@@ -41,8 +42,8 @@ class CatalogueService(CatalogueServiceServicer):
 
     async def UpsertItems(self, request: pb.UpsertItemsRequest, _context: object) -> pb.UpsertItemsResponse:
         """Items come, or change."""
-        follower = self._follower(request.model)
         _check_count(request.items, "items")
+        follower = self._follower(request.model, len(request.items))
         for index, item in enumerate(request.items):
             checked_item_id(item.item_id, f"items[{index}]", "item_id")
             decode_values(item, f"items[{index}]", follower.version.schema)
@@ -56,8 +57,8 @@ class CatalogueService(CatalogueServiceServicer):
 
     async def RetireItems(self, request: pb.RetireItemsRequest, _context: object) -> pb.RetireItemsResponse:
         """Items go."""
-        follower = self._follower(request.model)
         _check_count(request.item_ids, "item_ids")
+        follower = self._follower(request.model, len(request.item_ids))
         item_ids = checked_ids(request.item_ids, "item_ids")
         rows = follower.version.state.scorer.catalogue.item_ids.rows(item_ids).tolist()
         unknown = dict.fromkeys(item_id for item_id, row in zip(item_ids, rows, strict=True) if row == UNKNOWN)
@@ -66,7 +67,7 @@ class CatalogueService(CatalogueServiceServicer):
 
     async def GetCatalogue(self, request: pb.GetCatalogueRequest, _context: object) -> pb.GetCatalogueResponse:
         """How a catalogue stands."""
-        follower = self._follower(request.model)
+        follower = self._follower(request.model, 1)
         log = self._logs[follower.model]
         async with self._writing:
             await asyncio.to_thread(_read_all, log)
@@ -82,8 +83,11 @@ class CatalogueService(CatalogueServiceServicer):
             log_is_damaged=log.is_damaged,
         )
 
-    def _follower(self, model: str) -> Follower:
-        serving = self._models.serving(ModelSelector(model=model))
+    def _follower(self, model: str, row_count: int) -> Follower:
+        """The follower of a model, where the caller may ask it for so many rows now, of which each item is one."""
+        access = CURRENT_CALL.get().access
+        serving = self._models.serving(ModelSelector(model=model), allowed=access.models)
+        access.take(row_count)
         name = serving.name_and_version.model
         follower = self._followers[name]
         if name not in self._logs:

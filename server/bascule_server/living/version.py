@@ -74,7 +74,7 @@ class LivingVersion:
         """Takes a version as its artifact has it.
 
         Raises:
-            ArtifactError: a vocabulary of the item features cannot be read.
+            ArtifactError: a vocabulary of the item features cannot be read, or a file changed since it was verified.
         """
         self._scorer = servable.scorer
         self.manifest = servable.manifest
@@ -84,6 +84,8 @@ class LivingVersion:
         self._encoder = FeaturesEncoder(features, read_vocabularies(folder, features))
         path = folder / artifact.ITEM_TOWER_LITERT
         self._tower = LiteRtTower(path) if features and path.is_file() else None
+        if servable.verified is not None:
+            servable.verified.check()
         self._base = Segment(0, self._scorer.catalogue, self._scorer.retrievers)
         self._gone_of_base = np.zeros(len(self._base.catalogue), np.bool_)
         self._settled: dict[str, Item] = {}

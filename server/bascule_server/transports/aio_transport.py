@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeAlias, cast
 import grpc
 
 from bascule_server.errors import Reason, ServiceError
+from bascule_server.identity import Presented
 from bascule_server.interceptors import Surroundings
 from bascule_server.transports.messages import Metadata, check_size, host_of, lenient, readable, trailing_metadata
 
@@ -108,11 +109,12 @@ class _CallInterceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _around(self, method: str, context: Context, *, is_stream: bool) -> AsyncIterator[None]:
-        caller = host_of(context.peer())
-        call = self._surroundings.call(method, caller, context.time_remaining(), is_stream=is_stream)
+        call = self._surroundings.call(method, context.time_remaining(), is_stream=is_stream)
+        metadata = cast(Metadata, context.invocation_metadata() or ())
         try:
             async with self._surroundings.around(call, is_stream=is_stream):
-                check_size(cast(Metadata, context.invocation_metadata() or ()))
+                check_size(metadata)
+                self._surroundings.admit(call, Presented(metadata, context.peer_identities), host_of(context.peer()))
                 self._surroundings.door.check(call)
                 yield
         except ServiceError as error:

@@ -76,6 +76,10 @@ class IncomingCall:
         remaining = self._deadline - time.time()
         return remaining if remaining < _FAR_SECONDS else None
 
+    def peer_names(self) -> Sequence[bytes]:
+        """The names in the certificate of the connection; none where there is none."""
+        return cygrpc.peer_identities(self._call) or ()
+
     def receive(self, then: Callable[[bytes | None], None]) -> None:
         """Reads a message; None at the end of a stream, and where the call has ended."""
         operations = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)

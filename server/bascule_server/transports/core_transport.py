@@ -16,7 +16,9 @@ import grpc
 from bascule_server.calls import Call
 from bascule_server.errors import Reason, ServiceError
 from bascule_server.faults import fault
+from bascule_server.identity import Presented
 from bascule_server.interceptors import Surroundings
+from bascule_server.interceptors.error_boundary import error_boundary
 from bascule_server.transports.c_core import CoreServer, IncomingCall
 from bascule_server.transports.core_loop import CoreEventLoop
 from bascule_server.transports.messages import Metadata, check_size, host_of, lenient, readable, trailing_metadata
@@ -107,11 +109,13 @@ class CoreTransport:
     def _let_in(self, incoming: IncomingCall, *, is_stream: bool) -> Call | None:
         """The call, unless it is refused, which costs little: its message is not read."""
         surroundings = self._surroundings
-        caller = host_of(incoming.peer)
-        call = surroundings.call(incoming.method, caller, incoming.remaining_seconds, is_stream=is_stream)
+        call = surroundings.call(incoming.method, incoming.remaining_seconds, is_stream=is_stream)
+        presented = Presented(incoming.metadata, incoming.peer_names)
         try:
-            check_size(incoming.metadata)
-            surroundings.door.let_in(call)
+            with error_boundary():
+                check_size(incoming.metadata)
+                surroundings.admit(call, presented, host_of(incoming.peer))
+                surroundings.door.let_in(call)
         except ServiceError as error:
             surroundings.log.failed(call, error)
             code, metadata = error.reason.code, trailing_metadata(error)

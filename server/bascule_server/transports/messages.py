@@ -1,7 +1,8 @@
 """From bytes to messages, and from errors to what goes over the wire, alike in all transports."""
 
 import itertools
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, TypeAlias, cast
 
@@ -45,18 +46,23 @@ def trailing_metadata(error: ServiceError) -> Metadata:
     """What goes with the status of a call that failed."""
     if error.reason.retry_delay_seconds is not None:
         return _refusal(error.reason, next(_SPREAD))
-    return (("grpc-status-details-bin", to_status(error).SerializeToString()),)
+    return _metadata(error)
 
 
 @cache
 def _refusal(reason: Reason, spread: float) -> Metadata:
     """Made once: a server that refuses has no time."""
-    delay = (reason.retry_delay_seconds or 0.0) * spread
-    details = to_status(ServiceError(reason), delay).SerializeToString()
-    return (("grpc-status-details-bin", details), ("grpc-retry-pushback-ms", str(round(delay * 1000))))
+    return _metadata(ServiceError(reason, retry_delay_seconds=spread * (reason.retry_delay_seconds or 0.0)))
 
 
-def check_size(metadata: Iterable[tuple[str, str | bytes]]) -> None:
+def _metadata(error: ServiceError) -> Metadata:
+    details: tuple[str, str | bytes] = ("grpc-status-details-bin", to_status(error).SerializeToString())
+    if error.retry_delay_seconds is None:
+        return (details,)
+    return (details, ("grpc-retry-pushback-ms", str(math.ceil(error.retry_delay_seconds * 1000))))
+
+
+def check_size(metadata: Metadata) -> None:
     """Raises ``ServiceError`` with METADATA_TOO_LARGE where it is.
 
     The core refuses that by itself, but only to callers who have said that they know its limit.

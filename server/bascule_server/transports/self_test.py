@@ -1,7 +1,8 @@
 """Proves that gRPC's C core does what the transport asks of it, before anybody depends on that.
 
 The transport stands on a private module of grpcio, which may change with any release. So calls over loopback are made
-at each start: one that is answered, one that fails, one whose deadline passes and one that its caller cancels.
+at each start: one that is answered, one that fails, one whose deadline passes and one that its caller cancels. Where
+calls are to come over TLS, these do too, with certificates made for the moment, by which the callers are known.
 """
 
 import asyncio
@@ -13,8 +14,10 @@ import grpc
 
 from bascule_server.draining import Draining
 from bascule_server.errors import Reason, ServiceError
+from bascule_server.identity import OPEN, Access, Presented
 from bascule_server.interceptors import Surroundings, TimeoutPolicy
 from bascule_server.interceptors.call_log import CallLog
+from bascule_server.transports.throwaway_pair import NAME, ThrowawayPair
 
 SERVICE = "bascule.SelfTest"
 TIMEOUT_SECONDS = 5.0
@@ -22,13 +25,19 @@ TIMEOUT_SECONDS = 5.0
 
 SHORT_SECONDS = 0.02
 
+_AUTHORIZATION = "Bearer who"
+_METADATA = (("authorization", _AUTHORIZATION),)
+
 
 class CoreTestError(Exception):
     """The C core did not do what was expected."""
 
 
-def prove_core() -> None:
+def prove_core(*, over_tls: bool = False) -> None:
     """Returns where all is well.
+
+    Args:
+        over_tls: whether to prove as well that callers are known by their certificates.
 
     Raises:
         Exception: whatever went wrong; ``CoreTestError`` where an answer was not the expected one.
@@ -37,10 +46,10 @@ def prove_core() -> None:
     from bascule_server.transports.core_transport import CoreTransport
 
     async def serve() -> None:
-        surroundings = Surroundings(TimeoutPolicy(60, 60), Draining(), CallLog(10**9, 10**9))
+        surroundings = Surroundings(TimeoutPolicy(60, 60), Draining(), CallLog(10**9, 10**9), handler)
         transport = CoreTransport([("grpc.so_reuseport", 0)], surroundings, {})
         transport.add_generic_rpc_handlers([handler.generic()])
-        handler.port = transport.listen("127.0.0.1:0", None)
+        handler.port = transport.listen("127.0.0.1:0", None if pair is None else pair.of_server())
         await transport.start()
         handler.is_listening.set()
         await asyncio.to_thread(handler.is_over.wait, 4 * TIMEOUT_SECONDS)
@@ -54,13 +63,14 @@ def prove_core() -> None:
             handler.failure = error
             handler.is_listening.set()
 
+    pair = ThrowawayPair() if over_tls else None
     handler = _Handler()
     thread = threading.Thread(target=run, name="self-test", daemon=True)
     thread.start()
     try:
         _expect(handler.is_listening.wait(TIMEOUT_SECONDS), "it listens")
         if handler.failure is None:
-            _ask(handler)
+            _ask(handler, pair)
     finally:
         handler.is_over.set()
         thread.join(TIMEOUT_SECONDS)
@@ -78,6 +88,12 @@ class _Handler:
         self.is_listening = threading.Event()
         self.is_over = threading.Event()
         self.was_left = threading.Event()
+        self.presented: Presented | None = None
+
+    def access(self, _method: str, presented: Presented) -> Access:
+        """See ``Gate``. Lets everybody in, and keeps what the last one came with."""
+        self.presented = presented
+        return OPEN
 
     def generic(self) -> grpc.GenericRpcHandler:
         methods = {"Echo": self._echo, "Fail": self._fail, "Wait": self._wait}
@@ -101,10 +117,11 @@ class _Handler:
         return b""
 
 
-def _ask(handler: _Handler) -> None:
-    with _channel(handler.port) as channel:
+def _ask(handler: _Handler, pair: ThrowawayPair | None) -> None:
+    with _channel(handler.port, pair) as channel:
         echo, fail, wait = (_method(channel, name) for name in ("Echo", "Fail", "Wait"))
-        _expect(echo(b"a", timeout=TIMEOUT_SECONDS) == b"a", "a call is answered")
+        _expect(echo(b"a", timeout=TIMEOUT_SECONDS, metadata=_METADATA) == b"a", "a call is answered")
+        _expect(_are_known(handler.presented, pair), "a caller is known by what it comes with")
         _expect(_code(fail.future(b"", timeout=TIMEOUT_SECONDS)) is Reason.MODEL_NOT_FOUND.code, "a call fails")
         late = wait.future(b"", timeout=SHORT_SECONDS)
         _expect(_code(late) is grpc.StatusCode.DEADLINE_EXCEEDED, "a deadline passes")
@@ -117,9 +134,26 @@ def _ask(handler: _Handler) -> None:
         _expect(handler.was_left.wait(TIMEOUT_SECONDS), "a call that is cancelled is left")
 
 
+def _are_known(presented: Presented | None, pair: ThrowawayPair | None) -> bool:
+    """Whether the transport told who called: by the token, and by the certificate where there is one."""
+    names = [] if pair is None else [NAME]
+    return (
+        presented is not None
+        and presented.authorization == _AUTHORIZATION
+        and list(presented.certificate_names) == names
+    )
+
+
 @contextmanager
-def _channel(port: int) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+def _channel(port: int, pair: ThrowawayPair | None) -> Iterator[grpc.Channel]:
+    address, options = f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]
+    if pair is None:
+        opened = grpc.insecure_channel(address, options=options)
+    else:
+        opened = grpc.secure_channel(
+            address, pair.of_client(), options=[*options, ("grpc.ssl_target_name_override", NAME)]
+        )
+    with opened as channel:
         yield channel
 
 

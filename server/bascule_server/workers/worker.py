@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from bascule_server.config import ServerConfig
+from bascule_server.config import ConfigError, ServerConfig
 from bascule_server.workers.pulse import SERVING, Pulse
 
 CANNOT_START = 2
@@ -30,7 +30,7 @@ def main(models_root: Path) -> int:
     try:
         with asyncio.Runner(loop_factory=server.event_loop(config)) as runner:
             runner.run(_serve(config, models_root))
-    except (ArtifactError, server.ListenError) as error:
+    except (ArtifactError, ConfigError, server.ListenError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return CANNOT_START
     return 0

@@ -43,7 +43,16 @@ KINDS = (
     help="Trains this kind of model in the place of the configuration's, with its own defaults.",
 )
 @click.option("--resume", is_flag=True, help="Goes on from the last epoch of a run that was stopped.")
-def train(config_path: Path, models: Path, settings: tuple[str, ...], kind: str | None, resume: bool) -> None:
+@click.option(
+    "--sign",
+    "key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Signs what is published with this private Ed25519 key (PEM); see `bascule sign`.",
+)
+def train(
+    config_path: Path, models: Path, settings: tuple[str, ...], kind: str | None, resume: bool, key: Path | None
+) -> None:
     """Trains a two-tower model, evaluates it beside the baselines and publishes it.
 
     The exit status is 0 when a version was published, 130 when the run was stopped with Ctrl-C, and 2 when it could not
@@ -54,23 +63,26 @@ def train(config_path: Path, models: Path, settings: tuple[str, ...], kind: str 
     from rich.console import Console
 
     from bascule_server.artifact import ArtifactError
+    from bascule_server.config import ConfigError as KeyFileError
+    from bascule_server.signature import read_private_key
     from bascule_training.config import ConfigError, load_config
     from bascule_training.tables import DataError
 
     console = Console()
     try:
         config = load_config(config_path, settings, kind)
+        private_key = None if key is None else read_private_key(key)
         # Only now, since TensorFlow takes seconds to load and a slip in the configuration should not wait for it.
         from bascule_training import train as training
         from bascule_training.checkpoint import CheckpointError
         from bascule_training.evaluation import evaluation_table
         from bascule_training.publish import PublishError
         from bascule_training.train_display import TrainDisplay
-    except ConfigError as error:
+    except (ConfigError, KeyFileError) as error:
         raise CommandFailed(str(error)) from error
     try:
         with TrainDisplay(console) as display:
-            trained = training.train(config, models, resume=resume, observe=display.show)
+            trained = training.train(config, models, resume=resume, observe=display.show, private_key=private_key)
     except (ArtifactError, CheckpointError, DataError, PublishError) as error:
         raise CommandFailed(str(error)) from error
     except KeyboardInterrupt:
