@@ -95,8 +95,8 @@ bench-budget: $(VENV)/installed ## where the time of a call goes
 bench-quality: $(VENV)/installed ## trains on public data sets beside baselines, for hours (DATA=data/public)
 	python benchmarks/quality.py --data $(DATA)
 
-bench-ranker: $(VENV)/installed ## what a ranking tower adds to retrieval on MovieTweetings (DATA=data/public)
-	python benchmarks/ranker.py --data $(DATA)
+bench-ranker: $(VENV)/installed ## what a ranking tower adds to retrieval (DATA=data/public RANKER="--set online_retail")
+	python benchmarks/ranker.py --data $(DATA) $(RANKER)
 
 bench-training: $(VENV)/installed $(PEERS)/installed ## measures a training step by the size of the catalogue, and beside others
 	python benchmarks/training.py --keras-rs-python $(PEERS)/bin/python --tfrs-python $(PEERS)/bin/python

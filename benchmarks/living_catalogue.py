@@ -6,8 +6,10 @@ The model of benchmarks/serving.py has no item tower, so items that its catalogu
 get the vectors that they had. Served soon: two workers on a real port, one change after another; from when it is
 acknowledged until 32 calls over 16 connections all know of it. A second: calls of 1 and of 1,000 items, each on the
 disk before it is acknowledged. A query: the scorer in this process, one thread, 64 queries at a time, with so many
-items that came and others that went, in turn with the catalogue as it was. benchmarks/out/living_catalogue.json holds
-the table as a list of {figure, value, unit, floor, reach}.
+items that came and others that went, in turn with the catalogue as it was; before these were merged and after. A merge:
+the time of a core. While it is merged: queries one at a time, in turn without any merge and while another thread
+merges, as often as a server does and without a rest. Of 200,000 items and more the model has an index.
+benchmarks/out/living_catalogue.json holds the table as a list of {figure, value, unit, floor, reach}.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import os
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +36,8 @@ from serving_weights import ITEM_COUNT, item_ids, read_questions
 from bascule import CatalogueClient, Client
 from bascule.catalogue import ItemValues
 from bascule.v1.catalogue_service_pb2 import CatalogueChange, CatalogueItem
+from bascule_server.living.merge import Merge
+from bascule_server.living.merger import REST, give_way
 from bascule_server.living.version import LivingVersion
 from bascule_server.query import Query, Question, Rank
 from bascule_server.scorer import Scorer
@@ -40,6 +45,8 @@ from bascule_server.servable import ServableVersion, load_servable
 
 CONNECTIONS = 16
 ROUNDS = 7
+SECONDS = 3.0
+"""Of queries one at a time."""
 CALLS = 30
 """Of each size, to tell how many items come a second."""
 
@@ -108,25 +115,90 @@ def costs(model: Generated) -> list[Figure]:
     ]
     found: list[Figure] = []
     for came, went in ((1, 0), (100, 0), (1_000, 0), (10_000, 0), (1_000, 1_000)):
-        changed = changed_scorer(model, servable, came, went)
-        times = [(microseconds(servable.scorer, asked), microseconds(changed, asked)) for _ in range(ROUNDS)]
         name = f"{came:,} items came" + (f", {went:,} went" if went else "")
-        found.append(
-            Figure(f"{name}: more a query", statistics.median(after - before for before, after in times), "us")
-        )
+        version = changed(model, servable, came, went)
+        before, merge = version.state.scorer, version.to_merge()
+        assert merge is not None
+        seconds = [core_seconds(merge) for _ in range(ROUNDS)]
+        after = version.take_over(merge.run()).scorer
+        times = [[microseconds(scorer, asked) for scorer in (servable.scorer, before, after)] for _ in range(ROUNDS)]
+        more, merged = (statistics.median(each[place] - each[0] for each in times) for place in (1, 2))
+        found += [
+            Figure(f"{name}: more a query", more, "us"),
+            Figure(f"{name}: more a query, merged", merged, "us"),
+            Figure(f"{name}: a merge", statistics.median(seconds) * 1e3, "ms"),
+        ]
     found.append(Figure("nothing came: a query", microseconds(servable.scorer, asked), "us"))
-    return found
+    return [*found, *while_merged(version, asked)]
 
 
-def changed_scorer(model: Generated, servable: ServableVersion, came: int, went: int) -> Scorer:
-    """Of a catalogue from which the last items went, and whose first ones came again."""
+def while_merged(version: LivingVersion, asked: Sequence[Question]) -> list[Figure]:
+    """What queries that come one at a time notice of merges: as often as a server makes them, and without a rest."""
+    merge, scorer = changed_once_more(version), version.state.scorer
+    rounds: list[list[float]] = []
+    for _ in range(ROUNDS):
+        times = [percentile(scorer, asked)]
+        for rest in (REST, 0):
+            is_over = threading.Event()
+            merging = threading.Thread(target=merge_until, args=(merge, rest, is_over))
+            merging.start()
+            times.append(percentile(scorer, asked))
+            is_over.set()
+            merging.join()
+        rounds.append(times)
+    rested, restless = (statistics.median(each[place] / each[0] for each in rounds) for place in (1, 2))
+    return [
+        Figure("p99 of a query alone", statistics.median(each[0] for each in rounds), "us"),
+        Figure("p99 while a server merges over p99 without", rested, "x"),
+        Figure("p99 while one merge follows another over p99 without", restless, "x"),
+    ]
+
+
+def merge_until(merge: Merge, rest: float, is_over: threading.Event) -> None:
+    """Merges, with the niceness of the thread that does so in a server, and so long a rest."""
+    give_way()
+    while not is_over.wait(rest * core_seconds(merge)):
+        pass
+
+
+def percentile(scorer: Scorer, asked: Sequence[Question]) -> float:
+    """Microseconds, the 99th percentile of queries one at a time."""
+    times: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while (began := time.perf_counter()) < end:
+        scorer.answer([asked[len(times) % len(asked)]])
+        times.append(time.perf_counter() - began)
+    return float(np.percentile(times, 99)) * 1e6
+
+
+def core_seconds(merge: Merge) -> float:
+    """How long a merge takes this thread."""
+    began = time.thread_time()
+    merge.run()
+    return time.thread_time() - began
+
+
+def changed_once_more(version: LivingVersion) -> Merge:
+    """What there is to be merged after one more change."""
+    (item_id,) = item_ids(np.array([0], np.int32))
+    version.apply([CatalogueChange(upserted=[CatalogueItem(item_id=item_id)])], version.state.revision + 1)
+    merge = version.to_merge()
+    assert merge is not None
+    return merge
+
+
+def changed(model: Generated, servable: ServableVersion, came: int, went: int) -> LivingVersion:
+    """With a catalogue from which the last items went, and whose first ones came again."""
     version = LivingVersion(servable, model.version)
-    ids = item_ids(np.arange(ITEMS, dtype=np.int32))
-    changes = [CatalogueChange(upserted=[CatalogueItem(item_id=each) for each in part]) for part in parts(ids[:came])]
+    ids = item_ids(np.arange(len(servable.scorer.catalogue), dtype=np.int32))
+    trained = [each for each, known in zip(ids, version.is_trained(ids), strict=True) if known]
+    changes = [
+        CatalogueChange(upserted=[CatalogueItem(item_id=each) for each in part]) for part in parts(trained[:came])
+    ]
     changes += [CatalogueChange(retired_item_ids=part) for part in parts(ids[len(ids) - went :])]
     for revision, change in enumerate(changes, 1):
         version.apply([change], revision)
-    return version.state.scorer
+    return version
 
 
 def parts(ids: Sequence[str]) -> list[Sequence[str]]:

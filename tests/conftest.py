@@ -91,6 +91,37 @@ def ranked_folder(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -
     return models / "tiny" / "1"
 
 
+@pytest.fixture(scope="session")
+def contextual_folder(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same model with a ranking tower that reads the device and the hour. Do not write into it.
+
+    Items of the genres from Action to Crime are had on the phone, others on the tv; the hour says nothing.
+    """
+    import polars as pl
+
+    from bascule_training.config import load_config
+    from bascule_training.train import train
+
+    folder = tmp_path_factory.mktemp("contextual")
+    log, items = (pl.read_parquet(tiny_config.parent / f"{name}.parquet") for name in ("interactions", "items"))
+    of_item = items.select("item_id", genre=pl.col("genres").list.first())
+    is_on_phone = pl.col("genre") <= "Crime"
+    log.join(of_item, on="item_id", how="left", maintain_order="left").with_columns(
+        device=pl.when(is_on_phone).then(pl.lit("phone")).otherwise(pl.lit("tv")), hour=pl.int_range(pl.len()) % 24
+    ).write_parquet(folder / "interactions.parquet")
+    config = load_config(
+        tiny_config,
+        [
+            f"data.interactions={folder}/interactions.parquet",
+            'ranker.context=[{ name = "device", kind = "categorical" }, { name = "hour", kind = "bucketed" }]',
+            "ranker.candidate_count=30",
+            "fit.epochs=1",
+        ],
+    )
+    train(config, folder / "models", resume=False, observe=lambda _: None, with_baselines=False)
+    return folder / "models" / "tiny" / "1"
+
+
 @pytest.fixture
 def free_port() -> int:
     """A port that was free a moment ago."""

@@ -11,7 +11,7 @@ from typing import Self
 import grpc
 
 from bascule.bearer_token import Token
-from bascule.channel import open_channels
+from bascule.channel import checked_timeout, open_channels
 from bascule.errors import rpc_errors
 from bascule.query import FeatureValue
 from bascule.requests import feature_message, text_message
@@ -52,10 +52,12 @@ class CatalogueState:
     """Items of the version that are found no more."""
     unplaced_count: int
     """Items that came, which this version cannot place, since it has no item tower."""
+    left_out_value_count: int
+    """Values of items that came, which this version does not declare: the items are served without them."""
     last_change: datetime | None
     """When the last change was asked for that the worker knows of, in UTC."""
     log_is_damaged: bool
-    """Whether the log is damaged before its end; then no change behind that is known."""
+    """Whether the log is damaged before its end, or is no log; then no change behind that is known."""
 
 
 class CatalogueClient:
@@ -67,7 +69,7 @@ class CatalogueClient:
     Args:
         target: Address and port.
         model: The model whose catalogue changes. Empty: the only one that the server has.
-        timeout: How many seconds a call may take.
+        timeout: How many seconds a call may take, above 0.
         credentials: For an encrypted connection.
         token: What tells the server who calls; see ``Client``.
 
@@ -85,7 +87,7 @@ class CatalogueClient:
         token: Token | None = None,
     ) -> None:
         self._model = model
-        self._timeout = timeout
+        self._timeout = checked_timeout(timeout)
         (self._channel,) = open_channels(target, credentials, 1, token)
         self._catalogue = CatalogueServiceStub(self._channel)
 
@@ -126,6 +128,7 @@ class CatalogueClient:
             upserted_count=response.upserted_count,
             retired_count=response.retired_count,
             unplaced_count=response.unplaced_count,
+            left_out_value_count=response.left_out_value_count,
             last_change=response.last_change_time.ToDatetime(UTC) if response.HasField("last_change_time") else None,
             log_is_damaged=response.log_is_damaged,
         )

@@ -46,7 +46,8 @@ class Model:
     metrics: Mapping[str, float]
     """How good it was found to be on the test split, such as ``ndcg@10``."""
     features: Mapping[str, ValueKind]
-    """The features that ``Query.features`` may hold. The history has a field of its own."""
+    """The features that ``Query.features`` may hold, those of the context that a ranking tower reads among them. The
+    history has a field of its own."""
     attributes: Mapping[str, ValueKind]
     """The items' attributes that can be filtered on, capped and returned."""
     error: BasculeError | None = None
@@ -87,7 +88,7 @@ def read_model(message: model_service_pb2.Model) -> Model:
         metrics=dict(manifest.metrics),
         features={
             feature.name: _FEATURE_KINDS.get(feature.WhichOneof("kind") or "", ValueKind.UNKNOWN)
-            for feature in manifest.query_features
+            for feature in (*manifest.query_features, *manifest.ranker.context)
             if not feature.HasField("history")
         },
         attributes={

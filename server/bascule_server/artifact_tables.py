@@ -15,6 +15,8 @@ def artifact_tables(manifest: Manifest) -> Iterator[Table]:
     yield _features("query tower reads", manifest.query_features)
     if manifest.item_features:
         yield _features("item tower reads", manifest.item_features)
+    if manifest.ranker.context:
+        yield _features("ranking tower reads of the context", manifest.ranker.context)
     if manifest.attributes:
         yield _attributes(manifest)
     yield _files(manifest)

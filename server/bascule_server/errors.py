@@ -50,7 +50,7 @@ class Reason(Enum):
         StatusCode.RESOURCE_EXHAUSTED,
         "The log of the catalogue is as large as it may be; publish a new version and begin a new log.",
     )
-    LOG_DAMAGED = (StatusCode.DATA_LOSS, "The log of the catalogue is damaged before its end.")
+    LOG_DAMAGED = (StatusCode.DATA_LOSS, "The log of the catalogue is damaged before its end, or is none.")
     UNAUTHENTICATED = (
         StatusCode.UNAUTHENTICATED,
         "The call has no key, token or certificate by which this server knows who calls.",

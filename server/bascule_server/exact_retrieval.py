@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bascule_server.quantised_items import SIZES, QuantisedItems, quantised_queries, quantised_query
-from bascule_server.retrieval import Found, Numbers, Restriction, best, lengths_of, products, rounding_slack
+from bascule_server.retrieval import Found, Numbers, Restriction, Vectors, best, lengths_of, products, rounding_slack
 from bascule_server.scored_pairs import Pairs, best_of_each, excluded_pairs
 
 MAX_QUERIES = 64
@@ -43,7 +43,7 @@ class ExactRetriever:
 
     def __init__(
         self,
-        vectors: NDArray[np.float32],
+        vectors: Vectors,
         lengths: NDArray[np.float64] | None = None,
         *,
         by_cosine: bool = False,
@@ -52,7 +52,7 @@ class ExactRetriever:
         """Takes the items' vectors as they are, or each divided by its length.
 
         Args:
-            vectors: float32 [items, dimension], mapped or in memory.
+            vectors: float32 [items, dimension], mapped or in memory, at least one.
             lengths: what ``lengths_of`` says of them, where it was asked already.
             by_cosine: whether to divide, when scores are made: vectors that are mapped stay so.
             quantised: the same vectors; without them every item is scored in full, which takes several times as long.
@@ -183,7 +183,7 @@ class ExactRetriever:
     def _search_in_full(self, query: NDArray[np.float32], count: int, restriction: Restriction) -> Found:
         """The same by the vectors in full, with any number of candidates."""
         scores = np.empty(self._width, np.float32)
-        np.dot(self._vectors, query, out=scores[: len(self._vectors)])
+        self._vectors.dot(query, out=scores[: len(self._vectors)])
         slack = rounding_slack(float(lengths_of(query[None])[0]), self._longest, len(query))
         return self._best_of(self._candidates_of_one(scores, count, restriction, slack), query, count)
 

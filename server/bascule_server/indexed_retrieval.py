@@ -23,7 +23,7 @@ from bascule_server.artifact import ArtifactError
 from bascule_server.coarse_quantizer import CoarseQuantizer, Lists
 from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.list_choice import ListChooser
-from bascule_server.retrieval import Found, Restriction, best, products
+from bascule_server.retrieval import Found, Restriction, Vectors, best, products
 from bascule_server.scored_pairs import best_of_rows
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ RESCORED_STEP = 16
 
 MOST_SCORED = 12_000
 """Where a filter allows no more items, all of them are scored in full: in lists of 1,000,000 that took as long."""
+
+_ADDED_AT_ONCE = 10_000
 
 DEVIATION_SAMPLE = 20_000
 """From how many items it is learned how far they lie from their centroids."""
@@ -73,21 +75,35 @@ class _Pass(NamedTuple):
     allowed: Allowed | None
     """No others are found."""
     filter: Allowed | None
-    """By what decides how many lists it takes: what is allowed, but for what a single query excludes."""
+    """By what decides how many lists it takes: what is allowed, but for what a single query excludes. None: what is
+    found lies in the lists as all items do."""
 
 
 class IndexedRetriever:
     """Searches an index; see ``Retriever``. Called by one thread at a time."""
 
-    def __init__(self, index: "faiss.IndexIVF", depths: Sequence[Depth], vectors: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        index: "faiss.IndexIVF",
+        depths: Sequence[Depth],
+        vectors: Vectors,
+        came: "faiss.IndexIVF | None" = None,
+        present: Allowed | None = None,
+    ) -> None:
         """Takes the index as it is; see ``open_index``.
 
         Args:
-            index: of all the vectors, by inner product.
+            index: of the vectors from the first on, by inner product.
             depths: from the smallest to the largest item count; beyond them every item is scored.
             vectors: float32 [items, dimension], mapped or in memory.
+            came: of the other vectors, in lists around the same centroids.
+            present: no other items are found. None: all are.
         """
         self._index = index
+        self._indexes = [index] if came is None else [index, came]
+        self._present = present
+        self._both: WeakKeyDictionary[Allowed, Allowed] = WeakKeyDictionary()
+        """What a filter allows, and what of that is present."""
         self._depths = depths
         self._vectors = vectors
         # False but while a query's exclusions are passed over. For -1, which is no item, there is a place of its own.
@@ -97,14 +113,39 @@ class IndexedRetriever:
         self._centroids: NDArray[np.float32] = index.quantizer.reconstruct_n(0, index.nlist)
         self._lists = CoarseQuantizer(self._centroids)
 
+    def with_items(self, vectors: Vectors, is_gone: NDArray[np.bool_]) -> "IndexedRetriever":
+        """Finds items that came too, and those not that are gone; of as good a recall.
+
+        The centroids are those that training found, and so are the lists that a query is looked up in. What came stands
+        in lists of its own, of which so many of the best are scored again as of the others.
+
+        Args:
+            vectors: float32 [items, dimension], those of the index, and behind them those that came.
+            is_gone: bool [items].
+        """
+        import faiss
+
+        faiss.omp_set_num_threads(1)
+        base, end = self._index, len(self._vectors)
+        came = faiss.IndexIVFScalarQuantizer(
+            base.quantizer, base.d, base.nlist, base.sq.qtype, base.metric_type, base.by_residual
+        )
+        # It was trained where the base was.
+        faiss.copy_array_to_vector(faiss.vector_to_array(base.sq.trained), came.sq.trained)
+        came.is_trained = True
+        for start in range(end, len(vectors), _ADDED_AT_ONCE):
+            rows = np.arange(start, min(start + _ADDED_AT_ONCE, len(vectors)))
+            came.add_with_ids(np.ascontiguousarray(vectors.take(rows, 0)), rows)
+        present = Allowed(~is_gone) if is_gone.any() else None
+        return IndexedRetriever(base, self._depths, vectors, came if came.ntotal else None, present)
+
     @cached_property
     def _exact(self) -> ExactRetriever:
         return ExactRetriever(self._vectors)
 
     def vectors_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """See ``Retriever``."""
-        vectors: NDArray[np.float32] = self._vectors[rows]
-        return vectors
+        return self._vectors.take(rows, 0)
 
     def search(
         self, queries: NDArray[np.float32], counts: Sequence[int], restrictions: Sequence[Restriction]
@@ -117,7 +158,7 @@ class IndexedRetriever:
             if isinstance(plan, _Pass):
                 together[plan].append(place)
             elif plan is not None:
-                found[place] = best(plan, products(queries[place], self._vectors[plan]), count)
+                found[place] = best(plan, products(queries[place], self.vectors_of(plan)), count)
         for each, places in together.items():
             for start in range(0, len(places), MAX_QUERIES):
                 part = places[start : start + MAX_QUERIES]
@@ -127,9 +168,8 @@ class IndexedRetriever:
         # There may be more in lists that were not looked through.
         short = [place for place, count in enumerate(counts) if place not in found or len(found[place].rows) < count]
         if short:
-            exact = self._exact.search(
-                queries[short], [counts[place] for place in short], [restrictions[place] for place in short]
-            )
+            within = [Restriction(each.excluded, self._allowed(each)) for each in (restrictions[i] for i in short)]
+            exact = self._exact.search(queries[short], [counts[place] for place in short], within)
             found |= zip(short, exact, strict=True)
         return [found[place] for place in range(len(queries))]
 
@@ -149,7 +189,8 @@ class IndexedRetriever:
         What is excluded is passed over among the results: the best of all have the best of the others. Where too much
         is excluded for that, it is taken out of what is allowed. Of what a filter allows, few items are all scored.
         """
-        allowed = restriction.allowed
+        allowed = self._allowed(restriction)
+        narrowing = None if restriction.allowed is None else allowed
         if (depth := self._depth(count + len(restriction.excluded))) is not None:
             rescored = depth.rescored(count + len(restriction.excluded))
         elif (depth := self._depth(count)) is not None:
@@ -160,7 +201,15 @@ class IndexedRetriever:
             return None
         if allowed is not None and allowed.count <= MOST_SCORED:
             return Restriction(restriction.excluded, allowed).remaining(allowed.rows)
-        return _Pass(depth.probes, rescored, allowed, restriction.allowed)
+        return _Pass(depth.probes, rescored, allowed, narrowing)
+
+    def _allowed(self, restriction: Restriction) -> Allowed | None:
+        """What a restriction allows of what is present; None: everything."""
+        if self._present is None or restriction.allowed is None:
+            return restriction.allowed or self._present
+        if restriction.allowed not in self._both:
+            self._both[restriction.allowed] = Allowed(restriction.allowed.mask & self._present.mask)
+        return self._both[restriction.allowed]
 
     def _depth(self, item_count: int) -> Depth | None:
         """The smallest that reaches so far, or None."""
@@ -176,7 +225,7 @@ class IndexedRetriever:
 
     def _best(self, queries: NDArray[np.float32], rows: NDArray[np.int64], counts: Sequence[int]) -> list[Found]:
         """The best of candidates [queries, candidates], -1 where there is none, by their vectors in full."""
-        vectors = np.take(self._vectors, rows, axis=0, mode="wrap")
+        vectors = self._vectors.take(rows, 0, mode="wrap")
         return best_of_rows(rows, products(queries[:, None], vectors), counts)
 
     def _candidates(self, queries: NDArray[np.float32], asked: "_Pass") -> NDArray[np.int64]:
@@ -192,21 +241,26 @@ class IndexedRetriever:
         queries = np.ascontiguousarray(queries)
         lists = self._lists_of(queries, asked)
         selector = None if asked.allowed is None else faiss.IDSelectorBitmap(asked.allowed.bitmap)
-        scores = np.empty((len(queries), asked.rescored), np.float32)
-        rows = np.empty((len(queries), asked.rescored), np.int64)
-        # The wrapped method has no parameters.
-        self._index.search_preassigned_c(
-            len(queries),
-            faiss.swig_ptr(queries),
-            asked.rescored,
-            faiss.swig_ptr(lists.rows),
-            faiss.swig_ptr(lists.scores),
-            faiss.swig_ptr(scores),
-            faiss.swig_ptr(rows),
-            False,  # whether to return places in lists
-            faiss.SearchParametersIVF(nprobe=lists.rows.shape[1], sel=selector),
-        )
-        return rows
+        parameters = faiss.SearchParametersIVF(nprobe=lists.rows.shape[1], sel=selector)
+        found = []
+        for index in self._indexes:
+            count = min(asked.rescored, index.ntotal)
+            scores = np.empty((len(queries), count), np.float32)
+            rows = np.empty((len(queries), count), np.int64)
+            # The wrapped method has no parameters.
+            index.search_preassigned_c(
+                len(queries),
+                faiss.swig_ptr(queries),
+                count,
+                faiss.swig_ptr(lists.rows),
+                faiss.swig_ptr(lists.scores),
+                faiss.swig_ptr(scores),
+                faiss.swig_ptr(rows),
+                False,  # whether to return places in lists
+                parameters,
+            )
+            found.append(rows)
+        return found[0] if len(found) == 1 else np.hstack(found)
 
     def _lists_of(self, queries: NDArray[np.float32], asked: "_Pass") -> Lists:
         """The lists to look through."""
@@ -226,7 +280,7 @@ class IndexedRetriever:
     @cached_property
     def _chooser(self) -> ListChooser:
         sample = np.arange(0, len(self._vectors), 1 + len(self._vectors) // DEVIATION_SAMPLE)
-        differences = self._vectors[sample] - self._centroids[self._list_of_each[sample]]
+        differences = self._vectors.take(sample, 0) - self._centroids[self._list_of_each[sample]]
         return ListChooser(self._centroids, float(np.sqrt(np.mean(np.square(differences)))))
 
     @cached_property
@@ -234,11 +288,11 @@ class IndexedRetriever:
         """Unsigned [items], the list of each item."""
         import faiss
 
-        lists = self._index.invlists
         found = np.empty(len(self._vectors), np.min_scalar_type(self._index.nlist))
-        for each in range(self._index.nlist):
-            if size := lists.list_size(each):
-                found[faiss.rev_swig_ptr(lists.get_ids(each), size)] = each
+        for lists in (index.invlists for index in self._indexes):
+            for each in range(self._index.nlist):
+                if size := lists.list_size(each):
+                    found[faiss.rev_swig_ptr(lists.get_ids(each), size)] = each
         return found
 
 

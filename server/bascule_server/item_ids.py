@@ -71,6 +71,9 @@ class Ids(Protocol):
     def known(self, lists: Sequence[Sequence[str]]) -> list[Known]:
         """Several lists of ids, looked up together."""
 
+    def on_the_wire(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """uint8 [bytes], the ids of these rows as a ranking's message has them, and int64 [rows], where each ends."""
+
     def encoded(self, rows: NDArray[np.int64]) -> Sequence[bytes | memoryview]:
         """The ids of few rows, each as it stands in a ranking's message."""
 
@@ -135,14 +138,17 @@ class ItemIds:
         """Several lists of rows, with their ids encoded together, which takes a tenth of the time."""
         if len(rows) == 1 and len(rows[0]) <= _FEW_LISTED:
             return [ListedItems(self, rows[0], b"".join(self.encoded(rows[0])))]
-        together = np.concatenate([_NO_ROWS, *rows])
-        found, ends = _gathered(self._bytes, self._offsets[together], self._offsets[together + 1])
+        found, ends = self.on_the_wire(np.concatenate([_NO_ROWS, *rows]))
         data, bounds = found.tobytes(), [0, *ends.tolist()]
         lists = pairwise(accumulate(map(len, rows), initial=0))
         return [
             ListedItems(self, each, data[bounds[first] : bounds[last]])
             for each, (first, last) in zip(rows, lists, strict=True)
         ]
+
+    def on_the_wire(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """See ``Ids``."""
+        return _gathered(self._bytes, self._offsets[rows], self._offsets[rows + 1])
 
     def encoded(self, rows: NDArray[np.int64]) -> list[memoryview]:
         """The ids of few rows, each as it stands in a ranking's message."""

@@ -69,6 +69,7 @@ def complaints(manifest: Manifest, place: tuple[str, str]) -> Iterator[str]:
         yield from _index(manifest.index, manifest.item_count)
     if manifest.HasField("ranker"):
         yield from _outside("ranker.candidate_count", manifest.ranker.candidate_count, 1, MAX_CANDIDATES)
+        yield from _features("ranker.context", manifest.ranker.context)
     yield from _files(manifest)
 
 

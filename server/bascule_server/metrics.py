@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus: calls by method and status, batches, and rows that are held.
+"""What the server counts, for Prometheus: calls by method and status, batches, rows that are held, and catalogues.
 
 Calls have the names of gRPC's own metrics, as Prometheus writes them, so that dashboards made for these fit:
 https://github.com/grpc/proposal/blob/master/A66-otel-stats.md. No label names a user or an item.
@@ -6,7 +6,7 @@ https://github.com/grpc/proposal/blob/master/A66-otel-stats.md. No label names a
 
 from collections.abc import Callable
 from functools import cache
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -26,6 +26,22 @@ REFUSED = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED"})
 """The statuses of calls that were refused rather than failed."""
 
 Stop: TypeAlias = Callable[[], None]
+
+
+class CatalogueCounts(Protocol):
+    """How a catalogue that changes stands."""
+
+    @property
+    def revision(self) -> int:
+        """How many changes it knows of."""
+
+    @property
+    def unplaced_count(self) -> int:
+        """Items that the model cannot place."""
+
+    @property
+    def left_out_count(self) -> int:
+        """Values that the model does not declare."""
 
 
 class Metrics:
@@ -87,6 +103,16 @@ class Metrics:
             ["file", "outcome"],
             registry=self.registry,
         )
+        self._revision = self._of_model("bascule_catalogue_revision", "How many changes of a catalogue are served.")
+        self._unplaced = self._of_model(
+            "bascule_catalogue_unplaced_items", "Items that came and that the model cannot place."
+        )
+        self._left_out = self._of_model(
+            "bascule_catalogue_left_out_values", "Values of items that came and that the model does not declare."
+        )
+
+    def _of_model(self, name: str, documentation: str) -> Gauge:
+        return Gauge(name, documentation, ["model"], registry=self.registry)
 
     def call_ended(self, call: Call, status: str, seconds: float, reason: str = "") -> None:
         """Counts a call or a stream, by the name of its gRPC status; refused ones also by the name of the reason."""
@@ -139,6 +165,12 @@ class Metrics:
             registry=self.registry,
         )
         gauge.set_function(expiry)
+
+    def watch_catalogue(self, model: str, counts: Callable[[], CatalogueCounts]) -> None:
+        """Has ``counts`` asked how the catalogue of a model stands whenever somebody looks."""
+        self._revision.labels(model).set_function(lambda: counts().revision)
+        self._unplaced.labels(model).set_function(lambda: counts().unplaced_count)
+        self._left_out.labels(model).set_function(lambda: counts().left_out_count)
 
     def listen(self, host: str, port: int) -> Stop:
         """Answers ``GET /metrics`` from a thread of its own, until the function that it returns is called.

@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from bascule_server.litert_layer import INPUT, OUTPUT, fully_connected
-from bascule_server.retrieval import lengths_of
+from bascule_server.retrieval import Vectors, lengths_of
 from bascule_server.tower import padded
 
 _log = structlog.get_logger()
@@ -33,7 +33,7 @@ ITEM_STEPS = 127
 LARGEST_COMPONENT = 2.0**80
 """Of an item: with larger ones, products might not be finite."""
 _SMALLEST_STEP = np.float32(2.0**-100)
-_ITEMS_AT_ONCE = 100_000
+_ITEMS_AT_ONCE = 20_000
 
 _CHECKED_ITEMS = 1_000
 _CHECKED_PRECISION = 2.0**-22
@@ -96,10 +96,9 @@ def quantised_query(query: NDArray[np.float32]) -> QuantisedQuery:
 class QuantisedItems:
     """Multiplies quantised queries with all items. Called by one thread at a time."""
 
-    def __init__(self, vectors: NDArray[np.float32]) -> None:
+    def __init__(self, vectors: Vectors) -> None:
         """Takes vectors, float32 [items, dimension], at least one. Prefer ``quantised_items``, which checks them."""
-        # What is too small for steps of float32 counts as lost.
-        self._steps = np.maximum(np.abs(vectors).max(axis=1) / ITEM_STEPS, _SMALLEST_STEP)
+        self._steps = np.empty(len(vectors), np.float32)
         self._codes: NDArray[np.int8] = np.empty(vectors.shape, np.int8)
         self.lengths = np.empty(len(vectors), np.float64)
         """float64 [items], of the quantised vectors."""
@@ -107,10 +106,13 @@ class QuantisedItems:
         """float64 [items], the lengths of what quantisation leaves out."""
         for start in range(0, len(vectors), _ITEMS_AT_ONCE):
             part = slice(start, start + _ITEMS_AT_ONCE)
-            self._codes[part] = np.rint(vectors[part] / self._steps[part, None])
+            of_part = vectors[part]
+            # What is too small for steps of float32 counts as lost.
+            self._steps[part] = np.maximum(np.abs(of_part).max(axis=1) / ITEM_STEPS, _SMALLEST_STEP)
+            self._codes[part] = np.rint(of_part / self._steps[part, None])
             quantised = self._codes[part] * self._steps[part, None]
             self.lengths[part] = lengths_of(quantised)
-            self.errors[part] = lengths_of(vectors[part] - quantised)
+            self.errors[part] = lengths_of(of_part - quantised)
         behind = -len(vectors) % WIDTH_STEP
         self.model = fully_connected(
             np.pad(self._codes, ((0, behind), (0, 0))), np.pad(self._steps, (0, behind), constant_values=1)
@@ -149,9 +151,10 @@ class QuantisedItems:
         return True
 
 
-def quantised_items(vectors: NDArray[np.float32]) -> QuantisedItems | None:
+def quantised_items(vectors: Vectors) -> QuantisedItems | None:
     """Quantises vectors, float32 [items, dimension]; None where they are too large or it cannot be trusted."""
-    if not np.abs(vectors).max() <= LARGEST_COMPONENT:
+    starts = range(0, len(vectors), _ITEMS_AT_ONCE)
+    if not all(np.abs(vectors[start : start + _ITEMS_AT_ONCE]).max() <= LARGEST_COMPONENT for start in starts):
         return None
     quantised = QuantisedItems(vectors)
     if quantised.computes_as_promised():

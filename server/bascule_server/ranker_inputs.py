@@ -4,6 +4,9 @@ A ranking tower is trained beside towers that have not seen the validation part,
 beside towers that have, on lists of later. So every number is relative to the list that it is in: how far a candidate
 is above or below the others, in deviations. What is popular changes, and what being more popular than the others of a
 list means lasts; and no component of a vector is read, which means something else after every fit.
+
+What is read of the context of a query is the same for all its candidates, and says something by what it goes with: the
+features of the items then stand beside it as they are.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,12 +18,16 @@ from numpy.typing import NDArray
 
 from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
-from bascule_server.encoder import Encodable
+from bascule_server.encoder import Encodable, FeaturesEncoder
 from bascule_server.retrieval import Found
 from bascule_server.stored_arrays import UNREADABLE, stored_arrays
 
 NUMBERS = "numbers"
-"""The name of the ranking tower's one input."""
+"""The name of the ranking tower's input of numbers."""
+
+CONTEXT, ITEM = "context_", "item_"
+"""What the names of its other inputs begin with, before the name of the feature: where it reads the context, these are
+the features of the context and of the items."""
 
 NEWEST = 20
 """So many of the newest items of a history are compared with a candidate."""
@@ -57,8 +64,8 @@ _LIKENESSES = 3
 class RankerInputs:
     """Makes the numbers of a query's candidates."""
 
-    def __init__(self, items: RankerItems, candidate_count: int) -> None:
-        """Takes what is read of items, and how many candidates are ranked."""
+    def __init__(self, items: RankerItems, candidate_count: int, context: FeaturesEncoder | None = None) -> None:
+        """Takes what is read of items, how many candidates are ranked, and what encodes the context that is read."""
         # Behind all others one that nothing is known of, for those that came after the version was made.
         self._item_count = len(items.numbers)
         self._numbers = np.vstack([items.numbers, items.numbers.min(axis=0, keepdims=True)])
@@ -66,14 +73,18 @@ class RankerInputs:
             _Measure(tensor) if _is_number(tensor) else _Codes(tensor) for tensor in items.features.values()
         ]
         self._candidate_count = candidate_count
+        self._context = context
+        self._features = {} if context is None else {name: _and_none(each) for name, each in items.features.items()}
 
-    def of(self, found: Found, subject: Encodable, directions_of: VectorsOf) -> dict[str, NDArray[np.float32]]:
+    def of(self, found: Found, subject: Encodable, directions_of: VectorsOf) -> dict[str, NDArray[Any]]:
         """``NUMBERS``: float32 [candidates, numbers], each in deviations from the mean of the candidates.
 
         The first is not that, but how far the score is below the best, in deviations of the best ``candidate_count``.
         Then come the largest and the mean cosine with the newest items of the history and that with the last, the
         numbers of the item, and of each feature how the item goes with these items, after the number itself where it is
         one.
+
+        Where the context is read, also the tensors of its features, equal for all candidates, and those of the items'.
 
         Args:
             found: the candidates, best first by retrieval, at least one.
@@ -88,14 +99,22 @@ class RankerInputs:
         ]
         standing = _standing(found.scores, self._candidate_count)
         numbers = np.column_stack([standing, *map(_within, relative)])
-        return {NUMBERS: np.clip(numbers, -LARGEST_NUMBER, LARGEST_NUMBER).astype(np.float32)}
+        made = {NUMBERS: np.clip(numbers, -LARGEST_NUMBER, LARGEST_NUMBER).astype(np.float32)}
+        return made if self._context is None else made | self._beside(self._context, rows, subject)
+
+    def _beside(self, context: FeaturesEncoder, rows: NDArray[np.int64], subject: Encodable) -> dict[str, NDArray[Any]]:
+        """The tensors [candidates, ...] of the features of the context and of the items."""
+        of_context = context.encode([subject.features]).items()
+        return {f"{CONTEXT}{name}": np.repeat(tensor, len(rows), axis=0) for name, tensor in of_context} | {
+            f"{ITEM}{name}": tensor[rows] for name, tensor in self._features.items()
+        }
 
 
 class _Measure:
     """A feature that is a number."""
 
     def __init__(self, values: NDArray[np.float32]) -> None:
-        self._values = np.append(values, np.float32(0))
+        self._values = _and_none(values)
 
     def of(self, rows: NDArray[np.int64], newest: NDArray[np.int64]) -> list[NDArray[np.float32]]:
         """float32 [candidates] each: the number, and how near it is to the mean of the history's, 0 without one."""
@@ -108,7 +127,7 @@ class _Codes:
 
     def __init__(self, codes: NDArray[np.int32]) -> None:
         known = codes.reshape(len(codes), -1)
-        self._codes = np.vstack([known, np.zeros_like(known[:1])])
+        self._codes = _and_none(known)
         self._shares = _shares(known, int(known.max(initial=0)) + 1)
 
     def of(self, rows: NDArray[np.int64], newest: NDArray[np.int64]) -> list[NDArray[np.float32]]:
@@ -121,6 +140,11 @@ class _Codes:
             return [np.zeros(len(rows), np.float32)]
         more = _shares(self._codes[newest], len(self._shares)) - self._shares
         return [(more[codes].sum(axis=1) / np.maximum(np.count_nonzero(codes, axis=1), 1)).astype(np.float32)]
+
+
+def _and_none(tensor: NDArray[Any]) -> NDArray[Any]:
+    """The tensor [items, ...], and behind it one item of which nothing is known."""
+    return np.concatenate([tensor, np.zeros_like(tensor, shape=(1, *tensor.shape[1:]))])
 
 
 def _is_number(tensor: NDArray[Any]) -> bool:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bascule.v1.artifact_pb2 import Manifest
 from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
-from bascule_server.encoder import Encodable
+from bascule_server.encoder import Encodable, FeaturesEncoder, read_vocabularies
 from bascule_server.ranker_inputs import RankerInputs, VectorsOf, read_ranker_items
 from bascule_server.retrieval import Found, best
 from bascule_server.tower import LiteRtTower, QueryTower
@@ -42,12 +42,14 @@ def open_ranking_stage(folder: Path, manifest: Manifest) -> RankingStage | None:
     """That of an artifact; None where it has no ranking tower.
 
     Raises:
-        ArtifactError: the ranking tower or what it reads of items is missing, or not what the manifest says.
+        ArtifactError: the ranking tower, a vocabulary or what it reads of items is missing, or not what is declared.
     """
     if not manifest.HasField("ranker"):
         return None
     count = manifest.ranker.candidate_count
-    inputs = RankerInputs(read_ranker_items(folder, manifest.item_count), count)
+    context = manifest.ranker.context
+    encoder = FeaturesEncoder(context, read_vocabularies(folder, context)) if context else None
+    inputs = RankerInputs(read_ranker_items(folder, manifest.item_count), count, encoder)
     path = folder / artifact.RANKER
     try:
         return RankingStage(inputs, LiteRtTower(path), count)

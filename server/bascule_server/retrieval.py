@@ -6,7 +6,7 @@ what else is computed beside it; a matrix product, whose rounding does, only cho
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,28 @@ _UNDERFLOW = 4.0 * float(np.finfo(np.float32).smallest_subnormal)
 
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])
+
+
+class Vectors(Protocol):
+    """Vectors of items, float32 [items, dimension]: an array, or what stands in several."""
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The numbers of items and of components."""
+
+    def __len__(self) -> int:
+        """The number of items."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[np.float32]:
+        """float32 [rows, dimension], those of successive items."""
+
+    def take(
+        self, rows: NDArray[np.int64], /, axis: int | None = None, *, mode: Literal["raise", "wrap", "clip"] = "raise"
+    ) -> NDArray[np.float32]:
+        """float32 [..., dimension], those of the items in these rows, of any shape, along axis 0."""
+
+    def dot(self, query: NDArray[np.float32], /, out: NDArray[np.float32]) -> object:
+        """Writes the product of each with one query [dimension] to ``out`` [items]."""
 
 
 class Found(NamedTuple):
@@ -102,7 +124,7 @@ def best(rows: NDArray[np.int64], scores: NDArray[np.float32], count: int) -> Fo
     return Found(rows[order], scores[order])
 
 
-def lengths_of(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+def lengths_of(vectors: Vectors) -> NDArray[np.float64]:
     """float64 [rows], the Euclidean lengths of vectors [rows, dimension].
 
     Right to six digits whatever the components: their squares may overflow in float32, or vanish.

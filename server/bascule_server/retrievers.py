@@ -37,7 +37,7 @@ def open_retrievers(folder: Path, manifest: Manifest) -> Retrievers:
     Raises:
         ArtifactError: the vectors or the index cannot be read, or are not what the manifest says.
     """
-    vectors = _read_vectors(folder / artifact.ITEM_VECTORS, manifest)
+    vectors = read_vectors(folder, manifest)
     if not manifest.HasField("index"):
         return _retrievers(vectors, None)
     return _retrievers(vectors, open_index(folder / artifact.INDEX, manifest.index, vectors))
@@ -48,12 +48,23 @@ def _retrievers(vectors: NDArray[np.float32], ranking: Retriever | None) -> Retr
     # A second copy of large catalogues would cost more memory than the few searches that go past the index are worth.
     quantised = quantised_items(vectors) if ranking is None else None
     ranking = ranking or ExactRetriever(vectors, lengths, quantised=quantised)
-    if np.allclose(lengths, 1.0, rtol=0, atol=_UNIT_TOLERANCE):
+    if are_unit(lengths):
         return Retrievers(ranking, ranking)
     return Retrievers(ranking, ExactRetriever(vectors, lengths, by_cosine=True, quantised=quantised))
 
 
-def _read_vectors(path: Path, manifest: Manifest) -> NDArray[np.float32]:
+def are_unit(lengths: NDArray[np.float64]) -> bool:
+    """Whether the product with vectors of these lengths [items] is the cosine."""
+    return np.allclose(lengths, 1.0, rtol=0, atol=_UNIT_TOLERANCE)
+
+
+def read_vectors(folder: Path, manifest: Manifest) -> NDArray[np.float32]:
+    """float32 [items, dimension], those of an artifact, mapped.
+
+    Raises:
+        ArtifactError: they cannot be read, or are not what the manifest says.
+    """
+    path = folder / artifact.ITEM_VECTORS
     try:
         vectors = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:

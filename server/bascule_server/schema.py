@@ -20,7 +20,7 @@ class Schema:
     """What a query of one model version may hold. Each is equal to itself alone, so that it can be a key."""
 
     feature_kinds: Mapping[str, str]
-    """By feature: ``category``, ``number`` or ``categories``, as in ``FeatureValue``."""
+    """By feature, also of the context: ``category``, ``number`` or ``categories``, as in ``FeatureValue``."""
     attribute_kinds: Mapping[str, AttributeKind.ValueType]
     dimension: int
     """Number of components of a vector."""
@@ -29,7 +29,7 @@ class Schema:
 def schema_of(manifest: Manifest) -> Schema:
     """The schema that a manifest declares."""
     return Schema(
-        feature_kinds=value_kinds(manifest.query_features),
+        feature_kinds=value_kinds([*manifest.query_features, *manifest.ranker.context]),
         attribute_kinds={attribute.name: attribute.kind for attribute in manifest.attributes},
         dimension=manifest.dimension,
     )

@@ -132,7 +132,8 @@ class Server:
         )
         self._transport = self._new_transport({RECOMMEND_ITEMS: self._recommendations.recommend_quickly})
         self._add_services()
-        self._living = LivingCatalogues(models) if config.catalogue_listen else None
+        watch = self._metrics.watch_catalogue if self._metrics else _ignore
+        self._living = LivingCatalogues(models, watch) if config.catalogue_listen else None
         told = self._metrics.version_changed if self._metrics else _ignore
         self._watcher = Watcher(source, models, self._loader, self._living, told)
         self.operator_ports: dict[str, int] = {}

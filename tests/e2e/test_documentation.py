@@ -211,9 +211,11 @@ def test_the_api_page_has_the_limits_of_the_code() -> None:
     assert limits["unknown ids listed"] == f"the first {scorer.MAX_UNKNOWN_IDS}"
 
 
-def test_the_artifact_page_has_every_file_of_an_artifact_and_no_other(ranked_folder: Path) -> None:
+def test_the_artifact_page_has_every_file_of_an_artifact_and_no_other(contextual_folder: Path) -> None:
     listed = names_in(row[0] for row in table(ARTIFACT, "file", "content"))
-    present = {_as_listed(path.relative_to(ranked_folder)) for path in ranked_folder.rglob("*") if path.is_file()}
+    present = {
+        _as_listed(path.relative_to(contextual_folder)) for path in contextual_folder.rglob("*") if path.is_file()
+    }
     # The catalogue of the small model is too small for an index, and nobody has signed it.
     assert listed == present | {artifact.INDEX, artifact.SIGNATURE}
 

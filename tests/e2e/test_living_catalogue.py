@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import polars as pl
@@ -33,9 +34,12 @@ from bascule import (
     UnavailableError,
 )
 from bascule.v1.artifact_pb2 import Manifest
+from bascule.v1.catalogue_service_pb2 import CatalogueChange, CatalogueItem
+from bascule.v1.recommendation_service_pb2 import FeatureValue as FeatureValueMessage
 from bascule_server import artifact
-from bascule_server.living import log, service
-from bascule_server.living.log import NAME, CatalogueLog, Record, encoded
+from bascule_server.living import compaction, log, service
+from bascule_server.living.log import NAME, CatalogueLog
+from bascule_server.living.log_format import Record, encoded
 from bascule_server.versions.copies import PrivateCopies
 from bascule_server.versions.models_folder import ModelsFolder
 
@@ -176,11 +180,14 @@ def test_a_server_that_is_killed_while_it_is_written_to_loses_nothing_that_it_ac
             assert not any(score != score for score in scores)
 
 
+def published_in(models: Path) -> ModelsFolder:
+    return ModelsFolder(models, PrivateCopies(models.parent / "copies"))
+
+
 @pytest.fixture
 async def catalogue(serve_in_process: Any, own_models: Path) -> AsyncIterator[CatalogueClient]:
     """Asks a server in this process, in threads."""
-    source = ModelsFolder(own_models, PrivateCopies(own_models.parent / "copies"))
-    async with serve_in_process(source, catalogue_listen="127.0.0.1:0") as served:
+    async with serve_in_process(published_in(own_models), catalogue_listen="127.0.0.1:0") as served:
         with CatalogueClient(f"127.0.0.1:{served.server.operator_ports['catalogue_listen']}") as client:
             await asyncio.to_thread(until, partial(is_ready, client))
             yield client
@@ -242,7 +249,7 @@ async def test_a_full_log_and_a_change_that_is_too_large_are_refused(
     catalogue: CatalogueClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(log, "MAX_LOG_BYTES", 10)
+        patch.setattr(log, "MAX_FILE_BYTES", 40)
         with pytest.raises(LimitExceededError) as full:
             await asyncio.to_thread(catalogue.retire, ["i1"])
         assert full.value.reason == "LOG_FULL"
@@ -262,6 +269,29 @@ async def test_a_log_that_cannot_be_written_fails_the_call_and_is_written_when_i
     (own_models / "tiny" / NAME).rmdir()
     assert await asyncio.to_thread(catalogue.upsert, {"new": {}}) == 1
     await asyncio.to_thread(until, lambda: catalogue.state().revision == 1)
+
+
+async def test_what_a_version_leaves_out_of_an_older_log_is_counted(
+    serve_in_process: Any, own_models: Path, free_port: int
+) -> None:
+    values = {"colour": FeatureValueMessage(category="red"), "year": FeatureValueMessage(number=1990)}
+    change = CatalogueChange(upserted=[CatalogueItem(item_id="new", values=values)])
+    CatalogueLog(own_models / "tiny" / NAME).append(change.SerializeToString())
+    fields = {"catalogue_listen": "127.0.0.1:0", "metrics_listen": f"127.0.0.1:{free_port}"}
+    async with serve_in_process(published_in(own_models), **fields) as served:
+        with CatalogueClient(f"127.0.0.1:{served.server.operator_ports['catalogue_listen']}") as client:
+            await asyncio.to_thread(until, partial(is_ready, client))
+            state = await asyncio.to_thread(client.state)
+        page = await asyncio.to_thread(lambda: urlopen(f"http://127.0.0.1:{free_port}/metrics").read().decode())
+    assert (state.upserted_count, state.left_out_value_count, state.unplaced_count) == (1, 1, 0)
+    assert 'bascule_catalogue_left_out_values{model="tiny"} 1.0' in page
+    assert 'bascule_catalogue_revision{model="tiny"} 1.0' in page
+
+
+@pytest.mark.parametrize("timeout", [0, -0.5, float("nan")])
+def test_a_client_without_time_is_not_made(timeout: float) -> None:
+    with pytest.raises(ValueError, match=f"timeout is more than 0 seconds; got {timeout:g}"):
+        CatalogueClient("127.0.0.1:1", timeout=timeout)
 
 
 def test_a_model_that_is_not_there_is_not_found(living: Any, free_port: int) -> None:
@@ -312,6 +342,33 @@ def test_a_log_that_cannot_be_read_stops_the_start_with_one_sentence(living: Any
     refused = living()
     assert refused.ended() == 2
     assert "catalogue.log: cannot be read" in refused.sentences[-1]
+
+
+def test_a_file_that_is_no_log_stops_the_start_with_one_sentence_and_is_left_as_it_is(
+    living: Any, own_models: Path
+) -> None:
+    path = own_models / "tiny" / NAME
+    path.write_text("a note to myself")
+    refused = living()
+    assert refused.ended() == 2
+    assert "catalogue.log: got a file that is no log of a catalogue" in refused.sentences[-1]
+    assert path.read_text() == "a note to myself"
+
+
+async def test_a_log_of_much_that_is_superseded_is_compacted_while_it_is_served(
+    catalogue: CatalogueClient, own_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "MIN_BYTES", 2_000)
+    path = own_models / "tiny" / NAME
+    sizes = []
+    for number in range(100):
+        await asyncio.to_thread(catalogue.upsert, {f"new-{number % 3}": {"year": number}})
+        sizes.append(path.stat().st_size)
+    await asyncio.to_thread(until, lambda: catalogue.state().revision == 100)
+    state = await asyncio.to_thread(catalogue.state)
+    assert (state.log_revision, state.upserted_count, state.log_is_damaged) == (100, 3, False)
+    await asyncio.to_thread(until, lambda: path.stat().st_size < 100 * sizes[0] / 2)
+    assert CatalogueLog(path).read()[-1].revision > 1
 
 
 def test_the_code_of_the_page_runs(living: Any, free_port: int, capsys: pytest.CaptureFixture[str]) -> None:

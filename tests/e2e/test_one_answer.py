@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,12 +21,15 @@ from bascule import (
     FeatureValue,
     Filter,
     InRange,
+    InvalidRequestError,
     NoneOf,
     Query,
     Ranking,
     RankingOptions,
+    ValueKind,
 )
 from bascule.answers import RANKING_PATHS, SHORTFALLS
+from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule_server import query as answering
 from bascule_server.columns import moment_of
 from bascule_server.errors import QUERY_ERROR_REASONS
@@ -143,6 +146,12 @@ def client(server_address: str) -> Iterator[Client]:
 def test_with_any_options_all_ways_to_ask_give_what_a_walk_over_all_items_gives(
     client: Client, scorer: Scorer, walk: Walk, question: answering.Question, beside: answering.Query
 ) -> None:
+    _check_all_ways(client, scorer, walk, question, beside)
+
+
+def _check_all_ways(
+    client: Client, scorer: Scorer, walk: Walk, question: answering.Question, beside: answering.Query
+) -> None:
     assert isinstance(question.ask, answering.Rank)
     # On the wire it is a float of 32 bits.
     rank = replace(question.ask, diversity=float(np.float32(question.ask.diversity)))
@@ -161,6 +170,57 @@ def test_with_any_options_all_ways_to_ask_give_what_a_walk_over_all_items_gives(
         _assert_says(answer, expected)
 
 
+context = st.fixed_dictionaries(
+    {}, optional={"device": st.sampled_from(["phone", "tv", "watch"]), "hour": st.integers(0, 23).map(float)}
+)
+
+
+def test_with_a_context_all_ways_to_ask_give_what_a_walk_over_all_items_gives(
+    serve: Callable[..., Any], contextual_folder: Path
+) -> None:
+    scorer, walk = load_servable(contextual_folder).scorer, Walk(contextual_folder)
+    with Client(f"127.0.0.1:{serve(models=contextual_folder.parents[1]).port()}") as client:
+
+        @settings(max_examples=150, derandomize=True, deadline=None)
+        @given(question=ranked_questions, beside=queries, context=context)
+        def check(question: answering.Question, beside: answering.Query, context: dict[str, str | float]) -> None:
+            query = question.query
+            if query.item_id is None and query.vector is None:
+                query = query._replace(features={**query.features, **context})
+            _check_all_ways(client, scorer, walk, question._replace(query=query), beside)
+
+        check()
+        (model,) = client.models()
+        assert {name: model.features[name] for name in ("device", "hour", "age")} == {
+            "device": ValueKind.CATEGORY,
+            "hour": ValueKind.NUMBER,
+            "age": ValueKind.NUMBER,
+        }
+        with pytest.raises(InvalidRequestError) as refused:
+            client.recommend("u1", features={"hour": "noon"})
+        (violation,) = refused.value.violations
+        assert violation.field == 'query.user.features["hour"]'
+
+
+def test_the_context_orders_what_is_retrieved_and_alone_is_nothing_known(contextual_folder: Path) -> None:
+    scorer = load_servable(contextual_folder).scorer
+
+    def best(context: dict[str, answering.FeatureValue]) -> list[str]:
+        everybody = [answering.Query(user_id=f"u{number}", features=context) for number in range(100)]
+        answers = scorer.answer(
+            [answering.Question(query, answering.Rank(3, attributes=("genres",))) for query in everybody]
+        )
+        assert all(isinstance(answer, answering.Ranking) and answer.is_ranked for answer in answers)
+        return [item["genres"][0] for answer in answers for item in answer.attributes]  # type: ignore[union-attr,index]
+
+    on_phone, on_tv = (np.mean([genre <= "Crime" for genre in best({"device": each})]) for each in ("phone", "tv"))
+    assert on_phone > 1.5 * on_tv
+    assert best({"device": "never seen"}) == best({})
+    (popular,) = scorer.answer([answering.Question(answering.Query(features={"device": "tv"}), answering.Rank())])
+    assert isinstance(popular, answering.Ranking)
+    assert (popular.path, popular.is_ranked) == (RankingPath.RANKING_PATH_POPULAR, False)
+
+
 def _assert_says(got: Ranking | BasculeError, expected: answering.Answer) -> None:
     if isinstance(expected, answering.QueryError):
         assert isinstance(got, BasculeError)
@@ -173,7 +233,7 @@ def _assert_says(got: Ranking | BasculeError, expected: answering.Answer) -> Non
     assert list(got.unknown_item_ids) == expected.unknown_item_ids
     assert (got.path, got.shortfall) == (RANKING_PATHS[expected.path], SHORTFALLS.get(expected.shortfall))
     assert (got.because or None) == (expected.because or None)
-    assert (got.is_ranked, got.catalogue_revision) == (False, 0)
+    assert (got.is_ranked, got.catalogue_revision) == (expected.is_ranked, 0)
     assert _plain(got.attributes) == _plain(expected.attributes)
 
 

@@ -15,6 +15,7 @@ from bascule.v1.artifact_pb2 import (
     HistoryFeature,
     Manifest,
     MultiValuedFeature,
+    Ranker,
     StandardisedFeature,
 )
 from bascule_server import artifact
@@ -95,6 +96,13 @@ def test_each_kind_of_feature_is_shown_with_its_detail() -> None:
 def test_tables_of_what_there_is_not_are_left_out() -> None:
     titles = [table.title for table in artifact_tables(Manifest())]
     assert titles == [None, "query tower reads", "files"]
+
+
+def test_what_a_ranking_tower_reads_of_the_context_is_shown() -> None:
+    hour = Feature(name="hour", bucketed=BucketedFeature(boundaries=[12, 18]))
+    text = shown(Manifest(ranker=Ranker(candidate_count=100, context=[hour])))
+    assert "ranking tower reads of the context" in text
+    assert "boundaries 12, 18" in text
 
 
 def test_the_headline_metrics_are_shown_and_others_are_not() -> None:

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from bascule_server import indexed_retrieval
 from bascule_server.allowed import Allowed
-from bascule_server.catalogue import Catalogue
 from bascule_server.indexed_retrieval import Depth, IndexedRetriever
-from bascule_server.item_ids import ItemIds
 from bascule_server.living.catalogue import JoinedAllowed
 from bascule_server.living.retrieval import living_retrievers
-from bascule_server.living.segments import Gone, Segment
+from bascule_server.living.segments import Gone, Searched
 from bascule_server.retrieval import Found, Restriction, products
 from bascule_server.retrievers import exact_retrievers
 
@@ -42,11 +40,9 @@ def indexed(vectors: NDArray[np.float32]) -> IndexedRetriever:
 
 
 @pytest.fixture(scope="module", params=["exact base", "index"])
-def segments(request: pytest.FixtureRequest) -> list[Segment]:
-    found: list[Segment] = []
-    for first, end in ((0, BASE), (BASE, BASE + SETTLED), (BASE + SETTLED, ITEMS)):
-        items = Catalogue(ItemIds([f"i{row}" for row in range(first, end)]), np.zeros(end - first, np.float32), {})
-        found.append(Segment(first, items, exact_retrievers(VECTORS[first:end])))
+def parts(request: pytest.FixtureRequest) -> list[Searched]:
+    bounds = ((0, BASE), (BASE, BASE + SETTLED), (BASE + SETTLED, ITEMS))
+    found = [Searched(first, end, exact_retrievers(VECTORS[first:end])) for first, end in bounds]
     if request.param == "index":
         found[0].retrievers = found[0].retrievers._replace(ranking=indexed(VECTORS[:BASE]))
     return found
@@ -87,7 +83,7 @@ def masks(draw: st.DrawFn, share: st.SearchStrategy[float]) -> NDArray[np.bool_]
     counts=st.lists(st.sampled_from([1, 3, 20, 100, ITEMS]), min_size=3, max_size=3),
 )
 def test_what_is_found_is_what_a_walk_over_all_that_is_there_finds(
-    segments: list[Segment],
+    parts: list[Searched],
     gone: NDArray[np.bool_],
     best_gone: int,
     allowed: NDArray[np.bool_] | None,
@@ -96,14 +92,12 @@ def test_what_is_found_is_what_a_walk_over_all_that_is_there_finds(
 ) -> None:
     gone[best_first(QUERIES[0])[:best_gone]] = True
     within = (
-        None
-        if allowed is None
-        else JoinedAllowed([Allowed(allowed[each.first_row : each.end_row]) for each in segments])
+        None if allowed is None else JoinedAllowed([Allowed(allowed[each.first_row : each.end_row]) for each in parts])
     )
     restriction = Restriction(np.array(excluded, np.int64), within)
     present = ~gone & (True if allowed is None else allowed)
     present[excluded] = False
-    living = living_retrievers(segments, Gone(gone, segments))
+    living = living_retrievers(parts, Gone(gone, parts))
     for retriever, vectors in ((living.ranking, VECTORS), (living.similar, DIRECTIONS)):
         found = retriever.search(QUERIES, counts, [restriction] * 3)
         for query, count, each in zip(QUERIES, counts, found, strict=True):
@@ -112,7 +106,7 @@ def test_what_is_found_is_what_a_walk_over_all_that_is_there_finds(
             np.testing.assert_allclose(each.scores, wanted.scores, rtol=0, atol=1e-6)
 
 
-def test_vectors_are_those_of_the_rows_of_every_segment(segments: list[Segment]) -> None:
-    living = living_retrievers(segments, Gone(np.zeros(ITEMS, np.bool_), segments))
+def test_vectors_are_those_of_the_rows_of_every_segment(parts: list[Searched]) -> None:
+    living = living_retrievers(parts, Gone(np.zeros(ITEMS, np.bool_), parts))
     rows = np.array([ITEMS - 1, 0, BASE, BASE - 1, BASE + SETTLED, 0])
     np.testing.assert_array_equal(living.ranking.vectors_of(rows), VECTORS[rows])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from plain_walk import GENRES, Walk, assert_same, questions
+from structlog.testing import capture_logs
 
 from bascule.requests import feature_message
 from bascule.v1.catalogue_service_pb2 import CatalogueChange, CatalogueItem
@@ -18,6 +19,8 @@ from bascule_server import artifact
 from bascule_server.artifact import read_manifest
 from bascule_server.encoder import FeaturesEncoder, read_vocabularies
 from bascule_server.living import version as living_version
+from bascule_server.living.compaction import compact
+from bascule_server.living.log import CatalogueLog
 from bascule_server.living.version import LivingVersion, State
 from bascule_server.query import AnyOf, InRange, Query, Question, Rank, Ranking
 from bascule_server.servable import ServableVersion, load_servable
@@ -119,7 +122,7 @@ def _tail(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_tail")
 @settings(max_examples=100, derandomize=True, deadline=None)
-@given(changes=changes, asked=st.lists(questions, min_size=1, max_size=4), is_one_by_one=st.booleans())
+@given(changes=changes, asked=st.lists(questions, min_size=1, max_size=4), is_one_by_one=st.booleans(), data=st.data())
 def test_answers_are_those_of_a_catalogue_that_always_was_so(
     servable: ServableVersion,
     artifact_folder: Path,
@@ -128,15 +131,26 @@ def test_answers_are_those_of_a_catalogue_that_always_was_so(
     changes: list[Any],
     asked: list[Question],
     is_one_by_one: bool,
+    data: st.DataObject,
 ) -> None:
     living = LivingVersion(servable, artifact_folder)
+    merge = None
     for revision, change in enumerate(changes if is_one_by_one else (), 1):
         living.apply([change_of(change)], revision)
+        if merge is not None and data.draw(st.booleans(), "takes over"):
+            living.take_over(merge.run())
+            merge = None
+        elif merge is None and data.draw(st.booleans(), "begins to merge"):
+            merge = living.to_merge()
     if changes and not is_one_by_one:
         living.apply([change_of(change) for change in changes], len(changes))
     apply_to(walk, placing, changes)
-    for question, answer in zip(asked, living.state.scorer.answer(asked), strict=True):
-        assert_same(answer, walk.answer(question))
+    expected = [walk.answer(question) for question in asked]
+    for answer, each in zip(living.state.scorer.answer(asked), expected, strict=True):
+        assert_same(answer, each)
+    if (last := living.to_merge()) is not None:
+        for answer, each in zip(living.take_over(last.run()).scorer.answer(asked), expected, strict=True):
+            assert_same(answer, each)
     assert living.state.item_count == len(walk.items)
     assert living.state.revision == len(changes)
 
@@ -206,11 +220,59 @@ def test_values_that_the_model_does_not_declare_are_left_out(living: LivingVersi
     )
 
 
+def test_values_that_are_left_out_are_counted_while_their_items_are_there_and_told_of_once(
+    living: LivingVersion,
+) -> None:
+    with capture_logs() as logs:
+        state = applied(living, CatalogueChange(upserted=[item("new-1", colour="red", size=3.0), item("i1", year="x")]))
+        assert state.left_out_count == 3
+        merge = living.to_merge()
+        assert merge is not None
+        assert living.take_over(merge.run()).left_out_count == 3
+        state = applied(living, CatalogueChange(upserted=[item("new-1", colour="red"), item("new-2", year=1990.0)]))
+        assert state.left_out_count == 2
+        assert applied(living, CatalogueChange(retired_item_ids=["new-1", "i1"])).left_out_count == 0
+    assert logs == [
+        {
+            "event": "catalogue changes not served in full",
+            "log_level": "warning",
+            "model": "tiny",
+            "version": 1,
+            "left_out_values": ["colour", "size", "year"],
+            "has_item_tower": True,
+        }
+    ]
+
+
+def test_a_log_that_was_compacted_leads_to_the_same_state(
+    living: LivingVersion, servable: ServableVersion, artifact_folder: Path, tmp_path: Path
+) -> None:
+    other, log = LivingVersion(servable, artifact_folder), CatalogueLog(tmp_path / "catalogue.log")
+    for change in (
+        CatalogueChange(upserted=[item("new-1", year=1990.0), item("new-2", title="kept"), item("i1", colour="red")]),
+        CatalogueChange(retired_item_ids=["new-1", "i2", "nothing"]),
+        CatalogueChange(upserted=[item("i2", year=2000.0), item("new-1", year=1955.0)]),
+        CatalogueChange(retired_item_ids=["i3"]),
+    ):
+        log.append(change.SerializeToString())
+        applied(living, change)
+    compact(CatalogueLog(log.path))
+    short = CatalogueLog(log.path)
+    other.apply([CatalogueChange.FromString(each.payload) for each in short.read()], short.revision)
+    assert other.state[1:] == living.state[1:]
+    ask = Rank(item_count=1_000, attributes=("title", "year"))
+    one, two = ranked(living.state, HISTORY, ask), ranked(other.state, HISTORY, ask)
+    assert (one.item_ids, one.scores.tobytes(), one.attributes) == (two.item_ids, two.scores.tobytes(), two.attributes)
+
+
 def test_a_model_that_cannot_place_items_says_how_many_there_are(
     living: LivingVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(living, "_tower", None)
-    state = applied(living, CatalogueChange(upserted=[item("new-1"), item("new-2"), item("i1")]))
+    with capture_logs() as logs:
+        state = applied(living, CatalogueChange(upserted=[item("new-1"), item("new-2"), item("i1")]))
+        applied(living, CatalogueChange(upserted=[item("new-1")]))
+    assert [each["has_item_tower"] for each in logs] == [False]
     assert (state.unplaced_count, state.item_count) == (2, 120)
     assert applied(living, CatalogueChange(retired_item_ids=["new-1"])).unplaced_count == 1
 
@@ -231,3 +293,7 @@ def test_a_ranking_tower_orders_items_that_came_later_among_the_others(ranked_fo
     after = ranked(state, HISTORY, Rank(item_count=200))
     assert (before.is_ranked, after.is_ranked) == (True, True)
     assert sorted(after.item_ids) == sorted([*before.item_ids, "new"])
+    merge = living.to_merge()
+    assert merge is not None
+    merged = ranked(living.take_over(merge.run()), HISTORY, Rank(item_count=200))
+    assert (merged.item_ids, merged.scores.tobytes()) == (after.item_ids, after.scores.tobytes())

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.request import urlopen
 
 import grpc
@@ -102,6 +102,23 @@ def test_what_a_shadow_shares_with_the_answers_is_counted_by_model() -> None:
         metrics.shadow_compared("m", share)
     assert value(metrics, "bascule_shadow_overlap_sum", model="m") == 1.5
     assert value(metrics, "bascule_shadow_overlap_count", model="m") == 3
+
+
+class Counts(NamedTuple):
+    revision: int
+    unplaced_count: int
+    left_out_count: int
+
+
+def test_how_catalogues_stand_is_asked_for_when_somebody_looks_by_their_model() -> None:
+    metrics, counts = Metrics(), [Counts(7, 2, 5)]
+    metrics.watch_catalogue("films", lambda: counts[0])
+    metrics.watch_catalogue("books", lambda: Counts(1, 0, 0))
+    names = ("bascule_catalogue_revision", "bascule_catalogue_unplaced_items", "bascule_catalogue_left_out_values")
+    assert [value(metrics, name, model="films") for name in names] == [7, 2, 5]
+    counts[0] = Counts(8, 1, 0)
+    assert [value(metrics, name, model="films") for name in names] == [8, 1, 0]
+    assert [value(metrics, name, model="books") for name in names] == [1, 0, 0]
 
 
 def read(port: int) -> str:

@@ -11,9 +11,10 @@ import pytest
 from google.protobuf import json_format
 from numpy.typing import NDArray
 
-from bascule.v1.artifact_pb2 import Manifest
+from bascule.v1.artifact_pb2 import CategoricalFeature, Feature, Manifest
 from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
+from bascule_server.encoder import FeaturesEncoder
 from bascule_server.query import FeatureValue, Query, Question, Rank, Ranking
 from bascule_server.ranker_inputs import (
     LARGEST_NUMBER,
@@ -115,6 +116,38 @@ def test_what_is_equal_in_all_candidates_says_nothing_and_what_is_far_off_is_bou
     assert numbers[:, 4].max() == LARGEST_NUMBER
 
 
+DEVICE = FeaturesEncoder(
+    [Feature(name="device", categorical=CategoricalFeature(vocabulary="device.json", size=2))],
+    {"device.json": ["phone", "tv"]},
+)
+
+
+def with_device(rows: list[int], **features: str) -> dict[str, NDArray[Any]]:
+    subject = Someone(np.empty(0, np.int64), features)
+    directions = np.vstack([DIRECTIONS, [[1, 0]]]).astype(np.float32)
+    return RankerInputs(ITEMS, 4, DEVICE).of(found(rows, [1.0] * len(rows)), subject, directions.__getitem__)
+
+
+def test_the_context_is_that_of_all_candidates_and_beside_it_stands_what_each_of_them_is() -> None:
+    inputs = with_device([2, 0], device="tv")
+    assert set(inputs) == {NUMBERS, "context_device", "item_kinds", "item_size"}
+    assert inputs["context_device"].tolist() == [2, 2]
+    assert inputs["item_kinds"].tolist() == [[3, 0], [1, 2]]
+    assert inputs["item_size"].tolist() == [3, 1]
+
+
+def test_of_a_context_or_an_item_that_is_not_known_the_tensors_are_zero() -> None:
+    # Behind the four items stands one that came later.
+    for inputs in (with_device([4]), with_device([4], device="watch", age="of the user")):
+        assert inputs["context_device"].tolist() == [0]
+        assert (inputs["item_kinds"].tolist(), inputs["item_size"].tolist()) == ([[0, 0]], [0])
+
+
+def test_without_a_context_only_the_numbers_are_made() -> None:
+    nobody = Someone(np.empty(0, np.int64), {})
+    assert set(RankerInputs(ITEMS, 4).of(found([1], [1]), nobody, DIRECTIONS.__getitem__)) == {NUMBERS}
+
+
 def test_an_item_that_came_later_is_taken_as_the_least_popular() -> None:
     directions = np.vstack([DIRECTIONS, [[1, 0]]]).astype(np.float32)
     numbers = RankerInputs(ITEMS, 4).of(found([4, 0], [1, 0]), Someone(np.array([0]), {}), directions.__getitem__)[
@@ -158,6 +191,15 @@ def changed(folder: Path, *names: str) -> None:
         else:
             manifest.files.remove(file)
     (folder / artifact.MANIFEST).write_text(json.dumps(json_format.MessageToDict(manifest)))
+
+
+def test_a_vocabulary_of_the_context_that_is_none_fails_the_load(contextual_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(contextual_folder, tmp_path / "tiny" / "1"))
+    path = "vocabularies/context/device.json"
+    (copy / path).write_text('["phone"]')
+    changed(copy, path)
+    with pytest.raises(ArtifactError, match="the manifest says 2"):
+        load_servable(copy)
 
 
 @pytest.mark.parametrize("name", [artifact.RANKER, artifact.RANKER_ITEMS])

@@ -1,4 +1,4 @@
-from bascule.v1.artifact_pb2 import BucketedFeature, Feature, Manifest, TextFeature
+from bascule.v1.artifact_pb2 import BucketedFeature, Feature, Manifest, Ranker, TextFeature
 from bascule_server.schema import Schema, schema_of
 
 
@@ -9,6 +9,11 @@ def test_a_feature_is_given_as_its_kind_says_and_the_history_is_none(schema: Sch
 def test_a_bucketed_feature_is_given_as_a_number() -> None:
     manifest = Manifest(query_features=[Feature(name="income", bucketed=BucketedFeature(boundaries=[1.0]))])
     assert schema_of(manifest).feature_kinds == {"income": "number"}
+
+
+def test_a_feature_of_the_context_is_given_as_any_other() -> None:
+    hour = Feature(name="hour", bucketed=BucketedFeature(boundaries=[12.0]))
+    assert schema_of(Manifest(ranker=Ranker(context=[hour]))).feature_kinds == {"hour": "number"}
 
 
 def test_a_text_is_given_as_a_category() -> None:

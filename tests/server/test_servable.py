@@ -128,7 +128,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(copied: Pat
     (copied / "metrics.json").unlink()
     os.mkfifo(copied / "metrics.json")
     next(file for file in manifest.files if file.path == "metrics.json").size_bytes = 0
-    with pytest.raises(ArtifactError, match="not a plain file"):
+    with pytest.raises(ArtifactError, match="expected a plain file"):
         verify(copied, manifest)
 
 

@@ -60,6 +60,11 @@ class TestQueries:
         ]
         assert [rows.tolist() for rows in cases.histories] == [[1, 0, 1], []]
 
+    def test_the_context_is_that_of_the_first_of_what_is_to_be_found(self) -> None:
+        after = interactions("Aa", "Ab", "Ac", "Bc").with_columns(hour=pl.Series([1.0, 2.0, 3.0, None]))
+        cases = cases_of(interactions("Aa"), after, ["a", "b", "c"], {"A": {"age": 9.0}}, context=["hour"])
+        assert [query.features for query in cases.queries] == [{"age": 9.0, "hour": 2.0}, {}]
+
     def test_some_of_them_are_those_of_their_places(self) -> None:
         cases = cases_of(interactions("Aa", "Bb", "Ca"), interactions("Ac", "Bc", "Cc"), ["a", "b", "c"])
         assert [query.history for query in cases.queries[1:]] == [("b",), ("a",)]

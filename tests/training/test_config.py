@@ -173,6 +173,21 @@ def test_a_feature_declared_twice_is_refused(path: Path, tower: str) -> None:
     assert "'age' twice" in text
 
 
+def test_outcomes_without_a_ranking_tower_are_refused(path: Path) -> None:
+    text = complaint(path, "data.outcomes=outcomes.parquet")
+    assert "a ranking tower alone learns from data.outcomes; add a section [ranker]" in text
+    with_ranker = load_config(path, ["data.outcomes=outcomes.parquet", "ranker.candidate_count=50"])
+    assert with_ranker.data.outcomes == path.parent / "outcomes.parquet"
+
+
+def test_a_feature_is_of_the_query_or_of_its_context_and_no_other_column(path: Path) -> None:
+    hour = "[{ name = 'hour', kind = 'bucketed' }]"
+    text = complaint(path, f"query.features={hour}", f"ranker.context={hour}")
+    assert "'hour' is in query.features and in ranker.context; expected it in one" in text
+    text = complaint(path, "ranker.context=[{ name = 'time', kind = 'bucketed' }]")
+    assert text.startswith(f"{path}: ranker.context: 'time' is the name of another column of the log")
+
+
 def test_an_attribute_named_twice_is_refused(path: Path) -> None:
     assert "'title' twice" in complaint(path, "item.attributes=['title', 'year', 'title']")
 

@@ -1,6 +1,7 @@
 """The ranking tower in training: what it reads by hand, and that it learns what retrieval cannot know."""
 
 import json
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from bascule_server.artifact import read_manifest
 from bascule_server.ranker_inputs import NUMBERS, read_ranker_items
 from bascule_server.servable import load_servable
 from bascule_server.tower import LiteRtTower
-from bascule_training.config import ConfigError, load_config
+from bascule_training.config import ClosedFormTower, ConfigError, load_config
 from bascule_training.evaluate import evaluate, log_of_config
-from bascule_training.export import convert_to_litert, export_saved_model
+from bascule_training.export import convert_to_litert, export_ranker
 from bascule_training.histories import Histories
 from bascule_training.metrics import OUTSIDE
 from bascule_training.prepared import prepare
@@ -25,6 +26,8 @@ from bascule_training.ranking.tower import RankingTower, mean_tower
 from bascule_training.trainer import Trainer
 
 DAY = 86_400
+USERS = count()
+"""A case each."""
 
 
 def test_an_item_is_described_by_how_often_it_was_had_of_late_and_for_how_long() -> None:
@@ -45,7 +48,8 @@ def test_without_times_an_item_is_described_by_its_popularity_alone() -> None:
 
 def case(*columns: list[float], relevant: int, more: int = 0) -> RankingCase:
     numbers = np.array(columns, np.float32).T
-    return RankingCase({NUMBERS: numbers}, np.arange(len(numbers)) == relevant, 1 + more)
+    gains = (np.arange(len(numbers)) == relevant).astype(np.float32)
+    return RankingCase({NUMBERS: numbers}, gains, 1 + more, next(USERS))
 
 
 def test_what_was_not_retrieved_stands_nowhere_and_ties_count_against_the_model() -> None:
@@ -59,10 +63,10 @@ def test_a_ranking_tower_begins_as_retrieval() -> None:
     assert scores.numpy()[:, 0].tolist() == [0, -1, -2]
 
 
-def cases_where_the_second_number_tells(count: int = 80) -> list[RankingCase]:
+def cases_where_the_second_number_tells(case_count: int = 80) -> list[RankingCase]:
     """Of four candidates that of the largest second number is the right one, at any place."""
     random = np.random.default_rng(7)
-    seconds = [random.permutation(4).astype(float) for _ in range(count)]
+    seconds = [random.permutation(4).astype(float) for _ in range(case_count)]
     return [case([0, -1, -2, -3], second.tolist(), relevant=int(second.argmax())) for second in seconds]
 
 
@@ -92,7 +96,7 @@ def test_the_exported_tower_computes_the_same_row_by_row(tmp_path: Path) -> None
     numbers = np.random.default_rng(3).normal(size=(40, 9)).astype(np.float32)
     cases = [case(*numbers.T.tolist(), relevant=each) for each in range(9)]
     tower = mean_tower(fitted_towers(cases, 9, seed=1))
-    export_saved_model(tmp_path / "saved", tower, [], 9)
+    export_ranker(tmp_path / "saved", tower, 9)
     convert_to_litert(tmp_path / "saved", tmp_path / "ranker.tflite")
     exported = LiteRtTower(tmp_path / "ranker.tflite")
     scores = exported.vectors({NUMBERS: numbers})
@@ -106,9 +110,10 @@ def test_a_ranker_reads_the_features_of_items_that_it_is_told_or_those_of_the_it
 ) -> None:
     assert set(read_ranker_items(ranked_folder, 120).features) == {"genres", "year"}
     config = load_config(tiny_config, ['ranker.features=[{ name = "price", kind = "standardised" }]'])
-    fitted = Trainer(config, prepare(config), tiny_config.parent / "none", resume=False, observe=lambda _: None)
-    assert config.ranker is not None
-    (price,) = fitted._ranker_tensors(config.ranker.features).values()
+    config = config.model_copy(update={"tower": ClosedFormTower(kind="popularity")})
+    fitted = Trainer(config, prepare(config), tiny_config.parent / "none", resume=False, observe=lambda _: None).fit()
+    assert fitted.ranker is not None
+    (price,) = fitted.ranker.items.features.values()
     assert (str(price.dtype), len(price)) == ("float32", 120)
 
 

@@ -163,6 +163,58 @@ def test_a_bad_cell_is_named_by_file_column_and_row(tmp_path: Path, row: str, me
     assert f"{path}: {message}" in error_of(path)
 
 
+FAR = {
+    "days": pl.Series([19_000, 2**31 - 1], dtype=pl.Int32).cast(pl.Date),
+    "ms": pl.Series([0, 2**63 - 1]).cast(pl.Datetime("ms")),
+    "us": pl.Series([0, -(2**63)]).cast(pl.Datetime("us", "UTC")),
+    "year 10000": pl.Series([0, 253_402_300_800_000]).cast(pl.Datetime("ms")),
+    # The last hour of the year 9999 in UTC is in the year 10000 in Tokyo.
+    "zone": pl.Series([0, 253_402_300_799_000]).cast(pl.Datetime("ms", "Asia/Tokyo")),
+}
+"""Dates in the second row that Python does not have, and what shows a cell of which ends the process or the run."""
+
+
+@pytest.mark.parametrize("dates", FAR.values(), ids=FAR)
+def test_a_date_of_no_calendar_is_named_wherever_it_is(tmp_path: Path, dates: pl.Series) -> None:
+    path = tmp_path / "table.parquet"
+    pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"], "time": dates}).write_parquet(path)
+    for read in (read_interactions, read_users, read_items):
+        with pytest.raises(DataError, match=r"column 'time': row 2: got a date -?[0-9,]+ (days|ms|us) after 1970; exp"):
+            read(path)
+
+
+def test_the_first_and_the_last_moment_of_the_calendar_are_read(tmp_path: Path) -> None:
+    ends = pl.Series([datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999_999)])
+    path = tmp_path / "log.parquet"
+    pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"], "time": ends}).write_parquet(path)
+    assert read_interactions(path)["time"].to_list() == [-62_135_596_800, 253_402_300_799]
+
+
+def test_a_number_of_seconds_beyond_64_bits_is_named(tmp_path: Path) -> None:
+    assert "row 1: got '99999999999999999999'; expected whole" in error_of(log_file(tmp_path, f"a,x,{'9' * 20}"))
+
+
+def test_the_context_is_read_beside_each_kind_in_its_type(tmp_path: Path) -> None:
+    path = log_file(tmp_path, "a,x,2,7,tv|pc,true", "a,y,1,,,", header="user_id,item_id,time,hour,devices,is_new")
+    kinds = {"hour": "bucketed", "devices": "multi_valued", "is_new": "categorical"}
+    frame = read_interactions(path, context=kinds)
+    frame_of_kinds = frame.select(list(kinds))
+    assert frame_of_kinds.rows() == [(None, [], None), (7.0, ["tv", "pc"], "true")]
+    assert frame_of_kinds.dtypes == [pl.Float64, pl.List(pl.String), pl.String]
+    assert fingerprint(frame) == fingerprint(read_interactions(path))
+
+
+def test_a_context_that_is_not_there_is_an_error_or_without_values(tmp_path: Path) -> None:
+    path = log_file(tmp_path, "a,x,1,tv", header="user_id,item_id,time,device")
+    with pytest.raises(DataError, match=r"column 'devices' is missing \(is it 'device'\?\)"):
+        read_interactions(path, context={"devices": "categorical"})
+    assert read_interactions(path, context={"devices": "text"}, needs_context=False)["devices"].to_list() == [None]
+    with pytest.raises(DataError, match="column 'device': holds String; expected numbers, since it is standardised"):
+        read_interactions(path, context={"device": "standardised"})
+    with pytest.raises(DataError, match="column 'time': holds String; expected numbers"):
+        read_interactions(path, context={"time": "bucketed"})
+
+
 @pytest.mark.parametrize("cell", ["good", "", "nan", "inf"])
 def test_a_value_that_is_no_number_is_named(tmp_path: Path, cell: str) -> None:
     path = log_file(tmp_path, f"a,x,1,{cell}", header="user_id,item_id,time,rating")

@@ -26,7 +26,7 @@ from bascule_server.retrieval import UNRESTRICTED, Found, Retriever
 from bascule_server.retrievers import exact_retrievers
 from bascule_training.config import IndexConfig
 from bascule_training.dataset import Dataset
-from bascule_training.export import convert_to_litert, export_saved_model
+from bascule_training.export import convert_to_litert, export_ranker, export_saved_model
 from bascule_training.features import Declared, feature_names, feature_rows
 from bascule_training.fit import Subject
 from bascule_training.item_index import Built, build_index
@@ -58,7 +58,8 @@ class Contents:
 
 def write_files(folder: Path, contents: Contents) -> ItemIndex | None:
     """Writes all but the manifest and the metrics; returns what the index is, where there is one."""
-    for path, vocabulary in {**contents.query.vocabularies, **contents.item.vocabularies}.items():
+    of_context = contents.ranker.context.declared.vocabularies if contents.ranker is not None else {}
+    for path, vocabulary in {**contents.query.vocabularies, **contents.item.vocabularies, **of_context}.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     vectors = contents.model.item_vectors()
@@ -96,10 +97,13 @@ def golden_queries(contents: Contents, retriever: Retriever) -> GoldenQueries:
     lengths = random.integers(1, max(1, history_length(contents.query.features)) + 1, GOLDEN_QUERIES)
     item_ids = contents.dataset.items["item_id"].to_list()
     histories = [random.integers(0, len(item_ids), length) for length in lengths]
-    names = feature_names(contents.query)
-    users = contents.dataset.users
-    drawn = [users[name].sample(GOLDEN_QUERIES, with_replacement=True, seed=seed) for seed, name in enumerate(names)]
-    texts = {feature.name for feature in contents.query.features if feature.HasField("text")}
+    context = None if contents.ranker is None else contents.ranker.context
+    columns = [contents.dataset.users[name] for name in feature_names(contents.query)]
+    columns += [] if context is None else context.rows.get_columns()
+    drawn = [column.sample(GOLDEN_QUERIES, with_replacement=True, seed=seed) for seed, column in enumerate(columns)]
+    names = [column.name for column in columns]
+    declared = [*contents.query.features, *([] if context is None else context.features)]
+    texts = {feature.name for feature in declared if feature.HasField("text")}
     # A text may be what only one person would have written.
     drawn = [
         pl.Series(name, [f"text {number}" for number in range(GOLDEN_QUERIES)]) if name in texts else column
@@ -171,7 +175,8 @@ def _write_towers(folder: Path, contents: Contents) -> None:
 def _write_ranker(folder: Path, ranker: FittedRanker) -> None:
     write_ranker_items(folder / artifact.RANKER_ITEMS, ranker.items)
     with tempfile.TemporaryDirectory() as saved:
-        export_saved_model(Path(saved), ranker.tower, [], ranker.items.number_count)
+        of_context = ranker.context.features
+        export_ranker(Path(saved), ranker.tower, ranker.items.number_count, of_context, ranker.item_features)
         convert_to_litert(Path(saved), folder / artifact.RANKER)
 
 
@@ -188,15 +193,8 @@ def _attribute_kind(items: pl.DataFrame, name: str) -> AttributeKind.ValueType:
     if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean):
         return AttributeKind.ATTRIBUTE_KIND_CATEGORICAL
     if dtype in (pl.Date, pl.Datetime):
-        _check_years(items[name])
         return AttributeKind.ATTRIBUTE_KIND_TIME
     raise DataError(f"the attribute {name!r} is a column of {dtype}; expected text, numbers, lists of text or times")
-
-
-def _check_years(column: pl.Series) -> None:
-    years = in_utc(column).dt.year()
-    if len(wrong := years.filter(~years.is_between(1, 9_999))):
-        raise DataError(f"the attribute {column.name!r} has a moment in the year {wrong[0]}; expected 1 to 9999")
 
 
 def _message(subject: Subject, item_ids: Sequence[str]) -> Query:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bascule_server.query import FeatureValue, Query
 from bascule_training import metrics
+from bascule_training.features import FeaturesByUser
 from bascule_training.histories import Histories, of_users
 from bascule_training.metrics import UNKNOWN_ROW
 from bascule_training.protocol import EvaluationConfig
@@ -105,6 +106,7 @@ def cases_of(
     item_ids: Sequence[str],
     features: Mapping[str, Mapping[str, FeatureValue]] | None = None,
     rules: EvaluationConfig = DEFAULT_RULES,
+    context: Sequence[str] = (),
 ) -> Cases:
     """One case for each user who turns in ``after`` to an item that they do not have in ``before``.
 
@@ -115,25 +117,27 @@ def cases_of(
         item_ids: the catalogue, by row.
         features: the values of the query features by their names, by user; a user may lack them.
         rules: who is asked and what counts.
+        context: columns of ``after`` that are features of the query as well: of the first of what is relevant to it.
 
     Raises:
         ValueError: there is no such user, or none that counts.
     """
     pair = ["user_id", "item_id"]
-    wanted = after.select(pair)
+    wanted = after.select([*pair, *context])
     if rules.exclude_history:
         # Of a long log few pairs are asked about: only these are put into tables for the joins.
-        had = before.select(pair).join(wanted, on=pair, how="semi")
+        had = before.select(pair).join(wanted.select(pair), on=pair, how="semi")
         wanted = wanted.join(had, on=pair, how="anti", maintain_order="left")
     if rules.one_case_per == "user":
-        wanted = wanted.unique(maintain_order=True)
+        wanted = wanted.unique(pair, keep="first", maintain_order=True)
     if wanted.is_empty():
         raise ValueError(f"none of the {len(after):,} interactions to predict is with an item new to its user")
     user_ids = wanted["user_id"].unique(maintain_order=True).to_list()
     rows = {item_id: row for row, item_id in enumerate(item_ids)}
     histories = of_users(before.select(pair), user_ids, rows)
     relevant = of_users(wanted, user_ids, dict.fromkeys(wanted["item_id"], UNKNOWN_ROW) | rows)
-    queries = _OfHistories(histories, item_ids, user_ids, features or {})
+    of_context = FeaturesByUser(wanted.unique("user_id", keep="first", maintain_order=True), context)
+    queries = _OfHistories(histories, item_ids, user_ids, features or {}, of_context)
     cases = Cases(queries, histories, relevant, item_ids, rules, _audience(before, rows))
     if not cases.is_counted().any():
         raise ValueError(
@@ -175,7 +179,7 @@ class _Queries(Sequence[Query]):
 
 
 class _OfHistories(_Queries):
-    """One for each of some histories, with the features of the user."""
+    """One for each of some histories, with the features of the user and of the context."""
 
     def __init__(
         self,
@@ -183,18 +187,21 @@ class _OfHistories(_Queries):
         item_ids: Sequence[str],
         user_ids: Sequence[str],
         features: Mapping[str, Mapping[str, FeatureValue]],
+        context: Mapping[str, Mapping[str, FeatureValue]],
     ) -> None:
         self._histories = histories
         self._item_ids = item_ids
         self._user_ids = user_ids
         self._features = features
+        self._context = context
 
     def __len__(self) -> int:
         return len(self._histories)
 
     def _of(self, case: int) -> Query:
         history = tuple(self._item_ids[row] for row in self._histories[case].tolist())
-        return Query(history=history, features=self._features.get(self._user_ids[case], {}))
+        user_id = self._user_ids[case]
+        return Query(history=history, features={**self._features.get(user_id, {}), **self._context[user_id]})
 
 
 class _Chosen(_Queries):

@@ -27,7 +27,7 @@ from bascule_server.manifest_checks import is_model_name
 from bascule_training.classic.config import ClassicConfig
 from bascule_training.protocol import EvaluationConfig
 from bascule_training.splits import Given, LeaveOneOut, Split
-from bascule_training.tables import InteractionColumns
+from bascule_training.tables import CANONICAL_COLUMNS, InteractionColumns
 
 _TENSOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SETTING_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
@@ -99,6 +99,8 @@ class DataConfig(Section):
     interactions: Path
     users: Path | None = None
     items: Path | None = None
+    outcomes: Path | None = None
+    """What users turned to among what they were shown, for a ranking tower to learn from."""
     columns: InteractionColumns = InteractionColumns()
     min_value: float | None = None
     """Interactions with a lower value are left out: ratings below 4, say."""
@@ -263,6 +265,21 @@ class RankerConfig(Section):
     """How many of the best items by retrieval are ranked."""
     features: Features = ()
     """Columns of the items that it reads. None: those that the item tower reads."""
+    context: Features = ()
+    """Columns of the outcomes, or else of the interactions, that it reads of the context of a query."""
+
+    @property
+    def context_kinds(self) -> dict[str, str]:
+        """The kinds of the columns of the context, by name."""
+        return {feature.name: feature.kind for feature in self.context}
+
+    @field_validator("context")
+    @classmethod
+    def _are_no_other_columns(cls, context: tuple[FeatureConfig, ...]) -> tuple[FeatureConfig, ...]:
+        for feature in context:
+            if feature.name in CANONICAL_COLUMNS:
+                raise ValueError(f"{feature.name!r} is the name of another column of the log; rename this one")
+        return context
 
 
 class TrainingConfig(Section):
@@ -306,6 +323,15 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"the tower {self.tower.kind!r} reads the user's features alone; name some in query.features"
             )
+        if self.data.outcomes is not None and self.ranker is None:
+            raise ValueError(
+                "a ranking tower alone learns from data.outcomes; add a section [ranker], or leave them out"
+            )
+        if self.ranker is not None:
+            of_query = {feature.name for feature in self.query.features}
+            for feature in self.ranker.context:
+                if feature.name in of_query:
+                    raise ValueError(f"{feature.name!r} is in query.features and in ranker.context; expected it in one")
         if self.tower.kind == "classic":
             for feature in self.query.features:
                 if feature.kind == "standardised":
@@ -386,7 +412,7 @@ def _field(location: Sequence[str | int], values: Any) -> str:  # noqa: ANN401 -
 
 def _beside(config: TrainingConfig, folder: Path) -> TrainingConfig:
     """The configuration with the paths of its data made absolute."""
-    data = config.data.model_copy(update=_absolute(config.data, folder, ("interactions", "users", "items")))
+    data = config.data.model_copy(update=_absolute(config.data, folder, ("interactions", "users", "items", "outcomes")))
     if isinstance(data.split, Given):
         split = data.split.model_copy(update=_absolute(data.split, folder, ("validation", "test")))
         data = data.model_copy(update={"split": split})

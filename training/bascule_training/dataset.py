@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bascule_training.cases import DEFAULT_RULES, Cases, cases_of
-from bascule_training.config import DataConfig, FeatureConfig
+from bascule_training.config import DataConfig, FeatureConfig, RankerConfig
 from bascule_training.features import FeaturesByUser
 from bascule_training.histories import Histories, of_users
 from bascule_training.protocol import EvaluationConfig
@@ -22,6 +22,9 @@ from bascule_training.tables import (
     split_multi_valued,
     without_repetitions,
 )
+
+NO_RANKER = RankerConfig()
+"""Reads nothing more than the towers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def read_dataset(
     config: DataConfig,
     query_features: Sequence[FeatureConfig],
     item_features: Sequence[FeatureConfig],
-    ranker_features: Sequence[FeatureConfig] = (),
+    ranker: RankerConfig = NO_RANKER,
 ) -> Dataset:
     """Reads and splits the data of a configuration.
 
@@ -84,7 +87,13 @@ def read_dataset(
 
     def read(path: Path) -> pl.DataFrame:
         nonlocal dropped
-        interactions = read_interactions(path, config.columns, min_value=config.min_value)
+        interactions = read_interactions(
+            path,
+            config.columns,
+            min_value=config.min_value,
+            context=ranker.context_kinds,
+            needs_context=config.outcomes is None,
+        )
         if not config.deduplicate:
             return interactions
         distinct = without_repetitions(interactions)
@@ -97,7 +106,7 @@ def read_dataset(
     item_ids = _distinct("item_id", splits.train, splits.validation)
     user_ids = _distinct("user_id", splits.train, splits.validation, splits.test)
     items = _table(config.items, "item_id", item_ids, keep_others=bool(item_features))
-    items = _with_lists(items, [*item_features, *ranker_features])
+    items = _with_lists(items, [*item_features, *ranker.features])
     users = _with_lists(_table(config.users, "user_id", user_ids, keep_others=False), query_features)
     rows = {item_id: row for row, item_id in enumerate(items["item_id"].to_list())}
     return Dataset(splits, items, users, rows, dropped)
@@ -127,15 +136,18 @@ def cases(
     asked: pl.DataFrame,
     query_features: Sequence[str],
     rules: EvaluationConfig = DEFAULT_RULES,
+    context: Sequence[str] = (),
 ) -> Cases:
     """Asks for every user of ``asked`` what they turn to there, by what they had in ``known`` and their features.
+
+    ``context`` names columns of ``asked`` that are features as well; see ``cases_of``.
 
     Raises:
         DataError: nobody turns to anything new.
     """
     features = FeaturesByUser(dataset.users, query_features) if query_features else None
     try:
-        return cases_of(known, asked, dataset.items["item_id"].to_list(), features, rules)
+        return cases_of(known, asked, dataset.items["item_id"].to_list(), features, rules, context)
     except ValueError as error:
         raise DataError(f"the split leaves nothing to evaluate on: {error}") from error
 

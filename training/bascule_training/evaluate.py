@@ -1,5 +1,6 @@
 """Evaluates a published artifact on the test part of a configuration, or on any log."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from bascule_training import groups
 from bascule_training.baselines.popularity import Popularity
 from bascule_training.cases import cases_of
 from bascule_training.config import TrainingConfig
-from bascule_training.dataset import read_dataset
+from bascule_training.dataset import NO_RANKER, read_dataset
 from bascule_training.evaluation import Evaluation, Progress, evaluate_baseline, evaluate_scorer
 from bascule_training.features import feature_rows
 from bascule_training.groups import GroupFigures
@@ -22,6 +23,7 @@ from bascule_training.histories import of_users
 from bascule_training.intervals import Interval
 from bascule_training.metrics import UNKNOWN_ROW
 from bascule_training.protocol import EvaluationConfig
+from bascule_training.table_file import TYPES
 from bascule_training.tables import DataError, fingerprint, read_interactions, read_users, split_multi_valued
 
 _TYPES: dict[str, type] = {
@@ -40,7 +42,7 @@ class Log(NamedTuple):
     known: pl.DataFrame
     """Canonical interactions, in time order: the histories."""
     asked: pl.DataFrame
-    """Canonical interactions: what is to be found."""
+    """Canonical interactions: what is to be found, and the columns that are read of the context."""
     users: pl.DataFrame | None = None
     """``user_id`` and features; None: nothing is known of users but their histories."""
     rules: EvaluationConfig = EvaluationConfig()
@@ -67,19 +69,24 @@ def log_of_config(config: TrainingConfig) -> Log:
     Raises:
         DataError: the data is not what it should be.
     """
-    dataset = read_dataset(config.data, config.query.features, config.item.features)
+    ranker = config.ranker or NO_RANKER
+    dataset = read_dataset(config.data, config.query.features, config.item.features, ranker)
     users = None if config.data.users is None else dataset.users
     known = dataset.before_test()
     return Log(known, dataset.splits.test, users, config.evaluation, (dataset.splits.train, known))
 
 
-def log_of_files(before: Path, after: Path, users: Path | None) -> Log:
+def log_of_files(before: Path, after: Path, users: Path | None, context: Iterable[Feature] = ()) -> Log:
     """What users did after what they did before, each a file of interactions.
+
+    Of the second the features of the context are columns that are read too, where they are there.
 
     Raises:
         DataError: a file cannot be read, or is not what it should be.
     """
-    return Log(read_interactions(before), read_interactions(after), None if users is None else read_users(users))
+    kinds = {feature.name: str(feature.WhichOneof("kind")) for feature in context}
+    asked = read_interactions(after, context=kinds, needs_context=False)
+    return Log(read_interactions(before), asked, None if users is None else read_users(users))
 
 
 def evaluate(folder: Path, log: Log, progress: Progress | None = None) -> Evaluated:
@@ -94,7 +101,8 @@ def evaluate(folder: Path, log: Log, progress: Progress | None = None) -> Evalua
     ids = read_catalogue(folder, manifest).item_ids
     item_ids = ids.of(range(len(ids)))
     try:
-        cases = cases_of(log.known, log.asked, item_ids, _features(log.users, manifest), log.rules)
+        context = _context(log.asked, manifest)
+        cases = cases_of(log.known, log.asked, item_ids, _features(log.users, manifest), log.rules, context)
     except ValueError as error:
         raise DataError(f"there is nothing to evaluate on: {error}") from error
     if (cases.relevant.item_rows == UNKNOWN_ROW).all():
@@ -116,6 +124,18 @@ def evaluate(folder: Path, log: Log, progress: Progress | None = None) -> Evalua
         groups.figures(evaluation, found),
         _notes(manifest, log),
     )
+
+
+def _context(asked: pl.DataFrame, manifest: Manifest) -> list[str]:
+    """The columns that the model reads of the context, where they are there."""
+    declared = {feature.name: feature for feature in manifest.ranker.context if feature.name in asked.columns}
+    for name, feature in declared.items():
+        kind = str(feature.WhichOneof("kind"))
+        if asked.schema[name] != TYPES[kind]:
+            raise DataError(
+                f"column '{name}' of the interactions holds {asked.schema[name]}; the model reads it as {kind}"
+            )
+    return list(declared)
 
 
 def _features(users: pl.DataFrame | None, manifest: Manifest) -> dict[str, dict[str, FeatureValue]]:
@@ -150,6 +170,13 @@ def _notes(manifest: Manifest, log: Log) -> list[str]:
     unread = [feature.name for feature in manifest.query_features if feature.name != HISTORY]
     if unread and log.users is None:
         notes.append(f"The model also reads {', '.join(unread)} of a user, of which nothing was given.")
+    without = [
+        feature.name
+        for feature in manifest.ranker.context
+        if feature.name not in log.asked.columns or log.asked[feature.name].null_count() == len(log.asked)
+    ]
+    if without:
+        notes.append(f"The ranking tower also reads {', '.join(without)} of a query, of which nothing was given.")
     trained = manifest.training_data
     if log.trainable and trained.fingerprint not in map(fingerprint, log.trainable):
         notes.append("The model was not trained on the training part of this configuration; it may know the test part.")

@@ -14,22 +14,30 @@ class FeatureEmbedding(keras.Layer):  # type: ignore[misc]
     A category is embedded, several and the n-grams of a text are averaged, and a number is taken as it is.
     """
 
-    def __init__(self, features: Sequence[Feature], dimension: int) -> None:
+    def __init__(self, features: Sequence[Feature], dimension: int, spread: float = 0.05) -> None:
         """Makes a table for each feature that has codes.
 
         Args:
             features: what is read; a history among them is not.
             dimension: components of the vector of a code.
+            spread: how far from 0 these are at first, at the most.
         """
         super().__init__()
         self._names = [feature.name for feature in features if feature.WhichOneof("kind") != "history"]
         self._tables = {
             feature.name: self.add_weight(
-                shape=(code_count(feature), dimension), initializer="random_uniform", name=f"{feature.name}_embeddings"
+                shape=(code_count(feature), dimension),
+                initializer=keras.initializers.RandomUniform(-spread, spread),
+                name=f"{feature.name}_embeddings",
             )
             for feature in features
             if feature.WhichOneof("kind") not in ("history", "standardised")
         }
+
+    @property
+    def width(self) -> int:
+        """Components of what is read of a row."""
+        return sum(self._tables[name].shape[1] if name in self._tables else 1 for name in self._names)
 
     def call(self, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """``tensors``: as ``bascule_server.encoder`` makes them, by the feature's name."""

@@ -39,6 +39,13 @@ class Histories:
     def __iter__(self) -> Iterator[NDArray[np.int32]]:
         return (self[user] for user in range(len(self)))
 
+    def before(self, user: int, time: int) -> NDArray[np.int32]:
+        """int32 [items], what one user had before a moment in unix seconds, oldest first; the data has times."""
+        if self.times is None:
+            raise ValueError("these histories have no times")
+        times = self.times[self.offsets[user] : self.offsets[user + 1]]
+        return self[user][: np.searchsorted(times, time, side="left")]
+
     def part(self, start: int, stop: int) -> "Histories":
         """The histories of the users from ``start`` to before ``stop``."""
         offsets = self.offsets[start : stop + 1]

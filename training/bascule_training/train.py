@@ -186,7 +186,9 @@ def _manifest(
         dimension=model.item_vectors().shape[1],
         item_count=len(prepared.dataset.items),
         index=index,
-        ranker=None if config.ranker is None else Ranker(candidate_count=config.ranker.candidate_count),
+        ranker=None
+        if config.ranker is None
+        else Ranker(candidate_count=config.ranker.candidate_count, context=prepared.context.features),
     )
 
 

@@ -1,7 +1,7 @@
 """Fits the towers of a configuration: each by itself, weighed on validation, and again on all that may be known."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ from bascule_training.concatenated import joined, tuned_weights
 from bascule_training.config import (
     ClosedForm,
     ClosedFormTower,
-    FeatureConfig,
     FitConfig,
     HistoryBag,
     HistoryTransformer,
@@ -139,29 +138,15 @@ class Trainer:
             again = joined([*models, *frozen], weights)
         return Fitted(again, [progress.curve for _, progress in first], self._ranker(first_model))
 
-    def _ranker_tensors(self, features: Sequence[FeatureConfig]) -> Mapping[str, NDArray[Any]]:
-        """Of the items' features that a ranking tower reads, by name."""
-        if not features:
-            return self._item_tensors
-        items = self._prepared.dataset.items
-        declared = declare(features, items, "ranker")
-        encoder = FeaturesEncoder(declared.features, declared.vocabularies)
-        return encoder.encode(feature_rows(items, feature_names(declared)))
-
     def _ranker(self, first: TwoTowers) -> FittedRanker | None:
         """Beside towers that have not seen the validation part."""
-        config = self._config
+        config, prepared = self._config, self._prepared
         if config.ranker is None:
             return None
         self._observe(Stage("fitting the ranking tower"))
-        return fit_ranker(
-            first,
-            self._prepared,
-            self._ranker_tensors(config.ranker.features),
-            config.ranker.candidate_count,
-            refit=config.fit.refit,
-            seed=config.seed,
-        )
+        features, count = config.ranker.features, config.ranker.candidate_count
+        item = declare(features, prepared.dataset.items, "ranker") if features else prepared.item
+        return fit_ranker(first, prepared, item, count, refit=config.fit.refit, seed=config.seed)
 
     def _solve(self, kind: ClosedForm, dimension: int) -> tuple[TwoTowers, TwoTowers]:
         dataset = self._prepared.dataset

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62\x61scule/v1/artifact.proto\x12\nbascule.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x05\n\x08Manifest\x12\x16\n\x0eschema_version\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x43\n\x10library_versions\x18\x05 \x03(\x0b\x32).bascule.v1.Manifest.LibraryVersionsEntry\x12/\n\rtraining_data\x18\x06 \x01(\x0b\x32\x18.bascule.v1.TrainingData\x12+\n\x0equery_features\x18\x07 \x03(\x0b\x32\x13.bascule.v1.Feature\x12*\n\ritem_features\x18\x08 \x03(\x0b\x32\x13.bascule.v1.Feature\x12)\n\nattributes\x18\t \x03(\x0b\x32\x15.bascule.v1.Attribute\x12\x11\n\tdimension\x18\n \x01(\x05\x12\x12\n\nitem_count\x18\x0b \x01(\x03\x12\x32\n\x07metrics\x18\x0c \x03(\x0b\x32!.bascule.v1.Manifest.MetricsEntry\x12\x1f\n\x05\x66iles\x18\r \x03(\x0b\x32\x10.bascule.v1.File\x12$\n\x05index\x18\x0e \x01(\x0b\x32\x15.bascule.v1.ItemIndex\x12\"\n\x06ranker\x18\x0f \x01(\x0b\x32\x12.bascule.v1.Ranker\x12!\n\x19popularity_half_life_days\x18\x10 \x01(\x01\x1a\x36\n\x14LibraryVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"!\n\x06Ranker\x12\x17\n\x0f\x63\x61ndidate_count\x18\x01 \x01(\x05\"B\n\tItemIndex\x12\r\n\x05lists\x18\x01 \x01(\x05\x12&\n\x06\x64\x65pths\x18\x02 \x03(\x0b\x32\x16.bascule.v1.IndexDepth\"S\n\nIndexDepth\x12\x12\n\nitem_count\x18\x01 \x01(\x05\x12\x0e\n\x06probes\x18\x02 \x01(\x05\x12\x11\n\toverfetch\x18\x03 \x01(\x01\x12\x0e\n\x06recall\x18\x04 \x01(\x01\"\xc5\x01\n\x0cTrainingData\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x19\n\x11interaction_count\x18\x02 \x01(\x03\x12\x12\n\nuser_count\x18\x03 \x01(\x03\x12\x12\n\nitem_count\x18\x04 \x01(\x03\x12.\n\nfirst_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd0\x02\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x0b\x63\x61tegorical\x18\x02 \x01(\x0b\x32\x1e.bascule.v1.CategoricalFeatureH\x00\x12\x37\n\x0cstandardised\x18\x03 \x01(\x0b\x32\x1f.bascule.v1.StandardisedFeatureH\x00\x12/\n\x08\x62ucketed\x18\x04 \x01(\x0b\x32\x1b.bascule.v1.BucketedFeatureH\x00\x12\x36\n\x0cmulti_valued\x18\x05 \x01(\x0b\x32\x1e.bascule.v1.MultiValuedFeatureH\x00\x12-\n\x07history\x18\x06 \x01(\x0b\x32\x1a.bascule.v1.HistoryFeatureH\x00\x12\'\n\x04text\x18\x07 \x01(\x0b\x32\x17.bascule.v1.TextFeatureH\x00\x42\x06\n\x04kind\"6\n\x12\x43\x61tegoricalFeature\x12\x12\n\nvocabulary\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x05\"6\n\x13StandardisedFeature\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x11\n\tdeviation\x18\x02 \x01(\x01\"%\n\x0f\x42ucketedFeature\x12\x12\n\nboundaries\x18\x01 \x03(\x01\"I\n\x12MultiValuedFeature\x12\x12\n\nvocabulary\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x05\x12\x11\n\tmax_count\x18\x03 \x01(\x05\"6\n\x0eHistoryFeature\x12\x12\n\nmax_length\x18\x01 \x01(\x05\x12\x10\n\x08\x64istinct\x18\x02 \x01(\x08\"1\n\x0bTextFeature\x12\x0f\n\x07\x62uckets\x18\x01 \x01(\x05\x12\x11\n\tmax_count\x18\x02 \x01(\x05\"B\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.bascule.v1.AttributeKind\"8\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t*\xa5\x01\n\rAttributeKind\x12\x1e\n\x1a\x41TTRIBUTE_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41TTRIBUTE_KIND_CATEGORICAL\x10\x01\x12\x1a\n\x16\x41TTRIBUTE_KIND_NUMERIC\x10\x02\x12\x1f\n\x1b\x41TTRIBUTE_KIND_MULTI_VALUED\x10\x03\x12\x17\n\x13\x41TTRIBUTE_KIND_TIME\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x62\x61scule/v1/artifact.proto\x12\nbascule.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x05\n\x08Manifest\x12\x16\n\x0eschema_version\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x43\n\x10library_versions\x18\x05 \x03(\x0b\x32).bascule.v1.Manifest.LibraryVersionsEntry\x12/\n\rtraining_data\x18\x06 \x01(\x0b\x32\x18.bascule.v1.TrainingData\x12+\n\x0equery_features\x18\x07 \x03(\x0b\x32\x13.bascule.v1.Feature\x12*\n\ritem_features\x18\x08 \x03(\x0b\x32\x13.bascule.v1.Feature\x12)\n\nattributes\x18\t \x03(\x0b\x32\x15.bascule.v1.Attribute\x12\x11\n\tdimension\x18\n \x01(\x05\x12\x12\n\nitem_count\x18\x0b \x01(\x03\x12\x32\n\x07metrics\x18\x0c \x03(\x0b\x32!.bascule.v1.Manifest.MetricsEntry\x12\x1f\n\x05\x66iles\x18\r \x03(\x0b\x32\x10.bascule.v1.File\x12$\n\x05index\x18\x0e \x01(\x0b\x32\x15.bascule.v1.ItemIndex\x12\"\n\x06ranker\x18\x0f \x01(\x0b\x32\x12.bascule.v1.Ranker\x12!\n\x19popularity_half_life_days\x18\x10 \x01(\x01\x1a\x36\n\x14LibraryVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"G\n\x06Ranker\x12\x17\n\x0f\x63\x61ndidate_count\x18\x01 \x01(\x05\x12$\n\x07\x63ontext\x18\x02 \x03(\x0b\x32\x13.bascule.v1.Feature\"B\n\tItemIndex\x12\r\n\x05lists\x18\x01 \x01(\x05\x12&\n\x06\x64\x65pths\x18\x02 \x03(\x0b\x32\x16.bascule.v1.IndexDepth\"S\n\nIndexDepth\x12\x12\n\nitem_count\x18\x01 \x01(\x05\x12\x0e\n\x06probes\x18\x02 \x01(\x05\x12\x11\n\toverfetch\x18\x03 \x01(\x01\x12\x0e\n\x06recall\x18\x04 \x01(\x01\"\xc5\x01\n\x0cTrainingData\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x19\n\x11interaction_count\x18\x02 \x01(\x03\x12\x12\n\nuser_count\x18\x03 \x01(\x03\x12\x12\n\nitem_count\x18\x04 \x01(\x03\x12.\n\nfirst_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd0\x02\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x35\n\x0b\x63\x61tegorical\x18\x02 \x01(\x0b\x32\x1e.bascule.v1.CategoricalFeatureH\x00\x12\x37\n\x0cstandardised\x18\x03 \x01(\x0b\x32\x1f.bascule.v1.StandardisedFeatureH\x00\x12/\n\x08\x62ucketed\x18\x04 \x01(\x0b\x32\x1b.bascule.v1.BucketedFeatureH\x00\x12\x36\n\x0cmulti_valued\x18\x05 \x01(\x0b\x32\x1e.bascule.v1.MultiValuedFeatureH\x00\x12-\n\x07history\x18\x06 \x01(\x0b\x32\x1a.bascule.v1.HistoryFeatureH\x00\x12\'\n\x04text\x18\x07 \x01(\x0b\x32\x17.bascule.v1.TextFeatureH\x00\x42\x06\n\x04kind\"6\n\x12\x43\x61tegoricalFeature\x12\x12\n\nvocabulary\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x05\"6\n\x13StandardisedFeature\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x11\n\tdeviation\x18\x02 \x01(\x01\"%\n\x0f\x42ucketedFeature\x12\x12\n\nboundaries\x18\x01 \x03(\x01\"I\n\x12MultiValuedFeature\x12\x12\n\nvocabulary\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x05\x12\x11\n\tmax_count\x18\x03 \x01(\x05\"6\n\x0eHistoryFeature\x12\x12\n\nmax_length\x18\x01 \x01(\x05\x12\x10\n\x08\x64istinct\x18\x02 \x01(\x08\"1\n\x0bTextFeature\x12\x0f\n\x07\x62uckets\x18\x01 \x01(\x05\x12\x11\n\tmax_count\x18\x02 \x01(\x05\"B\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.bascule.v1.AttributeKind\"8\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t*\xa5\x01\n\rAttributeKind\x12\x1e\n\x1a\x41TTRIBUTE_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x41TTRIBUTE_KIND_CATEGORICAL\x10\x01\x12\x1a\n\x16\x41TTRIBUTE_KIND_NUMERIC\x10\x02\x12\x1f\n\x1b\x41TTRIBUTE_KIND_MULTI_VALUED\x10\x03\x12\x17\n\x13\x41TTRIBUTE_KIND_TIME\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MANIFEST_LIBRARYVERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_MANIFEST_METRICSENTRY']._loaded_options = None
   _globals['_MANIFEST_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_ATTRIBUTEKIND']._serialized_start=1966
-  _globals['_ATTRIBUTEKIND']._serialized_end=2131
+  _globals['_ATTRIBUTEKIND']._serialized_start=2004
+  _globals['_ATTRIBUTEKIND']._serialized_end=2169
   _globals['_MANIFEST']._serialized_start=75
   _globals['_MANIFEST']._serialized_end=777
   _globals['_MANIFEST_LIBRARYVERSIONSENTRY']._serialized_start=675
@@ -45,29 +45,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MANIFEST_METRICSENTRY']._serialized_start=731
   _globals['_MANIFEST_METRICSENTRY']._serialized_end=777
   _globals['_RANKER']._serialized_start=779
-  _globals['_RANKER']._serialized_end=812
-  _globals['_ITEMINDEX']._serialized_start=814
-  _globals['_ITEMINDEX']._serialized_end=880
-  _globals['_INDEXDEPTH']._serialized_start=882
-  _globals['_INDEXDEPTH']._serialized_end=965
-  _globals['_TRAININGDATA']._serialized_start=968
-  _globals['_TRAININGDATA']._serialized_end=1165
-  _globals['_FEATURE']._serialized_start=1168
-  _globals['_FEATURE']._serialized_end=1504
-  _globals['_CATEGORICALFEATURE']._serialized_start=1506
-  _globals['_CATEGORICALFEATURE']._serialized_end=1560
-  _globals['_STANDARDISEDFEATURE']._serialized_start=1562
-  _globals['_STANDARDISEDFEATURE']._serialized_end=1616
-  _globals['_BUCKETEDFEATURE']._serialized_start=1618
-  _globals['_BUCKETEDFEATURE']._serialized_end=1655
-  _globals['_MULTIVALUEDFEATURE']._serialized_start=1657
-  _globals['_MULTIVALUEDFEATURE']._serialized_end=1730
-  _globals['_HISTORYFEATURE']._serialized_start=1732
-  _globals['_HISTORYFEATURE']._serialized_end=1786
-  _globals['_TEXTFEATURE']._serialized_start=1788
-  _globals['_TEXTFEATURE']._serialized_end=1837
-  _globals['_ATTRIBUTE']._serialized_start=1839
-  _globals['_ATTRIBUTE']._serialized_end=1905
-  _globals['_FILE']._serialized_start=1907
-  _globals['_FILE']._serialized_end=1963
+  _globals['_RANKER']._serialized_end=850
+  _globals['_ITEMINDEX']._serialized_start=852
+  _globals['_ITEMINDEX']._serialized_end=918
+  _globals['_INDEXDEPTH']._serialized_start=920
+  _globals['_INDEXDEPTH']._serialized_end=1003
+  _globals['_TRAININGDATA']._serialized_start=1006
+  _globals['_TRAININGDATA']._serialized_end=1203
+  _globals['_FEATURE']._serialized_start=1206
+  _globals['_FEATURE']._serialized_end=1542
+  _globals['_CATEGORICALFEATURE']._serialized_start=1544
+  _globals['_CATEGORICALFEATURE']._serialized_end=1598
+  _globals['_STANDARDISEDFEATURE']._serialized_start=1600
+  _globals['_STANDARDISEDFEATURE']._serialized_end=1654
+  _globals['_BUCKETEDFEATURE']._serialized_start=1656
+  _globals['_BUCKETEDFEATURE']._serialized_end=1693
+  _globals['_MULTIVALUEDFEATURE']._serialized_start=1695
+  _globals['_MULTIVALUEDFEATURE']._serialized_end=1768
+  _globals['_HISTORYFEATURE']._serialized_start=1770
+  _globals['_HISTORYFEATURE']._serialized_end=1824
+  _globals['_TEXTFEATURE']._serialized_start=1826
+  _globals['_TEXTFEATURE']._serialized_end=1875
+  _globals['_ATTRIBUTE']._serialized_start=1877
+  _globals['_ATTRIBUTE']._serialized_end=1943
+  _globals['_FILE']._serialized_start=1945
+  _globals['_FILE']._serialized_end=2001
 # @@protoc_insertion_point(module_scope)

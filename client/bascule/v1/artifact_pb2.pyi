@@ -212,16 +212,24 @@ class Ranker(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     candidate_count: _builtins.int
     """How many of the best items by retrieval are ranked; more where a query asks for more. From 1 to 1,000."""
+    @_builtins.property
+    def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
+        """What it reads of the context of a query, such as the hour or the device: further features of a query, which the query
+        tower does not read. No name is that of a query feature, and none is a history. Default: none.
+        """
+
     def __init__(
         self,
         *,
         candidate_count: _builtins.int = ...,
+        context: _abc.Iterable[Global___Feature] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "context", b"context"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -351,7 +359,9 @@ class Feature(_message.Message):
     HISTORY_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The name: of the column in training, of the feature in a query, of the tower's input tensor."""
+    """The name: of the column in training, of the feature in a query, of the tower's input tensor. A ranking tower's input
+    is `context_` and the name, or `item_` and the name.
+    """
     @_builtins.property
     def categorical(self) -> Global___CategoricalFeature:
         """One category -> int32 [rows]."""

@@ -250,6 +250,7 @@ class GetCatalogueResponse(_message.Message):
     LOG_REVISION_FIELD_NUMBER: _builtins.int
     LAST_CHANGE_TIME_FIELD_NUMBER: _builtins.int
     LOG_IS_DAMAGED_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_VALUE_COUNT_FIELD_NUMBER: _builtins.int
     item_count: _builtins.int
     """Items that can be found."""
     upserted_count: _builtins.int
@@ -261,7 +262,11 @@ class GetCatalogueResponse(_message.Message):
     log_revision: _builtins.int
     """The revision of the last change in the log. Above that of `served_by` while this worker is behind."""
     log_is_damaged: _builtins.bool
-    """Whether the log is damaged before its end; then it is not read any further."""
+    """Whether the log is damaged before its end, or is no log; then it is not read any further."""
+    left_out_value_count: _builtins.int
+    """Values of the items in `upserted_count` that this version does not declare, or declares of another kind: the items
+    are served without them.
+    """
     @_builtins.property
     def served_by(self) -> _recommendation_service_pb2.ModelVersion:
         """The version that is served, and the revision that its catalogue has reached."""
@@ -281,10 +286,11 @@ class GetCatalogueResponse(_message.Message):
         log_revision: _builtins.int = ...,
         last_change_time: _timestamp_pb2.Timestamp | None = ...,
         log_is_damaged: _builtins.bool = ...,
+        left_out_value_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_change_time", b"last_change_time", "served_by", b"served_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_count", b"item_count", "last_change_time", b"last_change_time", "log_is_damaged", b"log_is_damaged", "log_revision", b"log_revision", "retired_count", b"retired_count", "served_by", b"served_by", "unplaced_count", b"unplaced_count", "upserted_count", b"upserted_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_count", b"item_count", "last_change_time", b"last_change_time", "left_out_value_count", b"left_out_value_count", "log_is_damaged", b"log_is_damaged", "log_revision", b"log_revision", "retired_count", b"retired_count", "served_by", b"served_by", "unplaced_count", b"unplaced_count", "upserted_count", b"upserted_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,9 +84,9 @@ class CatalogueServiceServicer(object):
         * `RESOURCE_EXHAUSTED`, reason `CATALOGUE_FULL`: with these items, more than 100,000 would have come since the
         version was made: publish a new one.
         * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed.
-        * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log would be larger than 256 MiB. Publish a new version, and begin a new
-        log.
-        * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, and is not read any further.
+        * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log has more than 256 MiB of what no later change supersedes. Publish
+        a new version, and begin a new log.
+        * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, or is no log, and is not read any further.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,9 +52,9 @@ class CatalogueServiceStub:
     * `RESOURCE_EXHAUSTED`, reason `CATALOGUE_FULL`: with these items, more than 100,000 would have come since the
       version was made: publish a new one.
     * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed.
-    * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log would be larger than 256 MiB. Publish a new version, and begin a new
-      log.
-    * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, and is not read any further.
+    * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log has more than 256 MiB of what no later change supersedes. Publish
+      a new version, and begin a new log.
+    * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, or is no log, and is not read any further.
     """
     RetireItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.RetireItemsRequest, _catalogue_service_pb2.RetireItemsResponse]
     """Takes items out of the catalogue: they are found no more. In a user's history they still tell of the user's taste.
@@ -87,9 +87,9 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     * `RESOURCE_EXHAUSTED`, reason `CATALOGUE_FULL`: with these items, more than 100,000 would have come since the
       version was made: publish a new one.
     * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed.
-    * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log would be larger than 256 MiB. Publish a new version, and begin a new
-      log.
-    * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, and is not read any further.
+    * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log has more than 256 MiB of what no later change supersedes. Publish
+      a new version, and begin a new log.
+    * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, or is no log, and is not read any further.
     """
     RetireItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.RetireItemsRequest, _catalogue_service_pb2.RetireItemsResponse]  # type: ignore[assignment]
     """Takes items out of the catalogue: they are found no more. In a user's history they still tell of the user's taste.
@@ -125,9 +125,9 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         * `RESOURCE_EXHAUSTED`, reason `CATALOGUE_FULL`: with these items, more than 100,000 would have come since the
           version was made: publish a new one.
         * `UNAVAILABLE`, reason `LOG_FAILED`: the log could not be written. Nothing was changed.
-        * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log would be larger than 256 MiB. Publish a new version, and begin a new
-          log.
-        * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, and is not read any further.
+        * `RESOURCE_EXHAUSTED`, reason `LOG_FULL`: the log has more than 256 MiB of what no later change supersedes. Publish
+          a new version, and begin a new log.
+        * `DATA_LOSS`, reason `LOG_DAMAGED`: the log is damaged before its end, or is no log, and is not read any further.
         """
 
     @_abc_1.abstractmethod

@@ -284,6 +284,8 @@ class User(_message.Message):
     def features(self) -> _containers.MessageMap[_builtins.str, Global___FeatureValue]:
         """Values of the query features that the model declares, by name; `GetModel` lists them. A feature that is absent is
         taken as unknown. A name that the model does not declare, or a value of another kind, is `INVALID_ARGUMENT`.
+        Features of the context of a query, which the ranking tower alone reads, stand here too (`Ranker.context`); of
+        themselves they do not make a query one about which something is known.
         """
 
     def __init__(

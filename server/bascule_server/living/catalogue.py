@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bascule_server.allowed import Allowed
 from bascule_server.catalogue import Catalogue
 from bascule_server.item_ids import UNKNOWN, Known, ListedItems, known_of
-from bascule_server.living.segments import Gone, Segment, merged, present_of, split
+from bascule_server.living.segments import Gone, Rows, Segment, merged, present_of, split
 from bascule_server.query import FeatureValue, Filter
 from bascule_server.retrieval import Found, Restriction
 
@@ -19,8 +19,21 @@ class JoinedAllowed(Allowed):
     """What a set of filters allows of each segment, and of all of them."""
 
     def __init__(self, parts: Sequence[Allowed]) -> None:
+        """``parts`` are those of the segments, one behind the other."""
         super().__init__(np.concatenate([part.mask for part in parts]))
         self.parts = parts
+        ends = list(accumulate(len(part.mask) for part in parts))
+        self._within: dict[tuple[int, int], Allowed] = {
+            **dict(zip(pairwise([0, *ends]), parts, strict=True)),
+            (0, ends[-1]): self,
+        }
+
+    def within(self, rows: Rows) -> Allowed:
+        """What they allow of some of the rows, those of one segment or of several."""
+        bounds = (rows.first_row, rows.end_row)
+        if bounds not in self._within:
+            self._within[bounds] = Allowed(self.mask[slice(*bounds)])
+        return self._within[bounds]
 
 
 class JoinedColumn:
@@ -61,39 +74,64 @@ class JoinedIds:
 
     def rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
         """See ``Ids``; of items that are there now."""
-        rows = np.full(len(item_ids), UNKNOWN, np.int64)
-        for segment in self._segments:
-            found = segment.catalogue.item_ids.rows(item_ids)
-            is_present = found != UNKNOWN
-            is_present[is_present] = ~self._gone.mask[found[is_present] + segment.first_row]
-            rows[is_present] = found[is_present] + segment.first_row
-        return rows
+        return self._rows(item_ids, with_gone=False)
 
     def known(self, lists: Sequence[Sequence[str]]) -> list[Known]:
         """See ``Ids``; also of items that were once in the base, which have their old rows then."""
-        together = list(chain.from_iterable(lists))
-        rows = self.rows(together)
-        is_missing = rows == UNKNOWN
-        if is_missing.any():
-            rows[is_missing] = self._segments[0].catalogue.item_ids.rows(together)[is_missing]
-        return known_of(lists, rows)
+        return known_of(lists, self._rows(list(chain.from_iterable(lists)), with_gone=True))
+
+    def _rows(self, item_ids: Sequence[str], *, with_gone: bool) -> NDArray[np.int64]:
+        base, *others = self._segments
+        of_base = base.catalogue.item_ids.rows(item_ids)
+        is_missing = (of_base == UNKNOWN) | self._gone.mask[of_base]
+        if not is_missing.any():
+            return of_base
+        rows = of_base.copy()
+        if not with_gone:
+            rows[is_missing] = UNKNOWN
+        # An id stands in one segment alone, but for rows that are gone.
+        places = np.flatnonzero(is_missing)
+        missing = [item_ids[place] for place in places.tolist()]
+        for segment in others:
+            found = segment.catalogue.item_ids.rows(missing)
+            is_there = found != UNKNOWN
+            is_there[is_there] = ~self._gone.mask[found[is_there] + segment.first_row]
+            rows[places[is_there]] = found[is_there] + segment.first_row
+        return rows
 
     def encoded(self, rows: NDArray[np.int64]) -> Sequence[bytes | memoryview]:
         """See ``Ids``."""
-        parts: list[bytes | memoryview] = [b""] * len(rows)
-        for segment, is_in in split(rows, self._segments):
-            found = segment.catalogue.item_ids.encoded(rows[is_in] - segment.first_row)
-            for place, each in zip(np.flatnonzero(is_in).tolist(), found, strict=True):
-                parts[place] = each
-        return parts
+        found, ends = self.on_the_wire(rows)
+        data = found.data
+        return [data[start:end] for start, end in pairwise([0, *ends.tolist()])]
 
     def listed(self, rows: Sequence[NDArray[np.int64]]) -> list[ListedItems]:
         """See ``Ids``."""
+        together = np.concatenate(rows) if rows else np.empty(0, np.int64)
         base = self._segments[0]
-        if all(not len(each) or int(each.max()) < base.end_row for each in rows):
+        if not len(together) or int(together.max()) < base.end_row:
             return [each._replace(item_ids=self) for each in base.catalogue.item_ids.listed(rows)]
-        encoded = iter(self.encoded(np.concatenate(rows)))
-        return [ListedItems(self, each, b"".join(islice(encoded, len(each)))) for each in rows]
+        found, ends = self.on_the_wire(together)
+        data = found.tobytes()
+        bounds = np.concatenate([[0], ends])[np.cumsum([0, *map(len, rows)])].tolist()
+        return [
+            ListedItems(self, each, data[start:end]) for each, (start, end) in zip(rows, pairwise(bounds), strict=True)
+        ]
+
+    def on_the_wire(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """See ``Ids``."""
+        parts = [
+            (is_in, *segment.catalogue.item_ids.on_the_wire(rows[is_in] - segment.first_row))
+            for segment, is_in in split(rows, self._segments)
+        ]
+        sizes = np.zeros(len(rows), np.int64)
+        for is_in, _, ends in parts:
+            sizes[is_in] = np.diff(ends, prepend=0)
+        ends_of_all = np.cumsum(sizes)
+        joined = np.empty(int(sizes.sum()), np.uint8)
+        for is_in, data, ends in parts:
+            joined[np.arange(len(data)) + np.repeat(ends_of_all[is_in] - ends, sizes[is_in])] = data
+        return joined, ends_of_all
 
 
 class LivingCatalogue(Catalogue):
@@ -113,23 +151,25 @@ class LivingCatalogue(Catalogue):
         self._segments = segments
         self._gone = gone
         self._moved = _moved(segments, gone)
+        self._end_of_base = segments[0].end_row
+        self._base_rows = np.concatenate(
+            [np.empty(0, np.int64), *(each.base_rows for each in segments if each.base_rows is not None)]
+        )
+        """int64 [items that came], the row by which the query tower knows each, or -1."""
 
     def present(self, known: Known) -> Known:
         """See ``Catalogue``."""
-        is_gone = self._gone.mask[known.rows]
-        if not is_gone.any():
+        if not len(known.rows) or not (is_gone := self._gone.mask[known.rows]).any():
             return known
         return Known(known.rows[~is_gone], [*known.unknown, *self.item_ids.of(known.rows[is_gone].tolist())])
 
     def as_read(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """See ``Catalogue``."""
-        end_of_base = self._segments[0].end_row
-        if not len(rows) or int(rows.max()) < end_of_base:
+        if not len(rows) or int(rows.max()) < self._end_of_base:
             return rows
+        is_came = rows >= self._end_of_base
         read: NDArray[np.int64] = rows.copy()
-        for segment, is_in in split(rows, self._segments[1:]):
-            if segment.base_rows is not None:
-                read[is_in] = segment.base_rows[rows[is_in] - segment.first_row]
+        read[is_came] = self._base_rows[rows[is_came] - self._end_of_base]
         known: NDArray[np.int64] = read[read != UNKNOWN]
         return known
 

@@ -1,11 +1,13 @@
 """The living catalogues of a server: one for each model, followed from when the model is loaded."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from bascule_server.artifact import ArtifactError
 from bascule_server.living.follower import Follower
 from bascule_server.living.log import NAME, CatalogueLog
+from bascule_server.living.log_format import LogFormatError
 from bascule_server.living.version import LivingVersion, State
 from bascule_server.models import KnownVersion, Models
 from bascule_server.servable import ServableVersion
@@ -14,9 +16,10 @@ from bascule_server.servable import ServableVersion
 class LivingCatalogues:
     """Has what serves follow the logs beside the models."""
 
-    def __init__(self, models: Models) -> None:
-        """Must be made in the event loop that serves."""
+    def __init__(self, models: Models, watch: Callable[[str, Callable[[], State]], None]) -> None:
+        """Must be made in the event loop that serves. ``watch`` is told how to ask for the state of each model."""
         self._models = models
+        self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._by_version: dict[KnownVersion, Follower] = {}
         self.followers: dict[str, Follower] = {}
@@ -33,9 +36,13 @@ class LivingCatalogues:
         follower = Follower(log, version, partial(self._changed, known))
         try:
             follower.catch_up()
+            follower.merge_now()
         except OSError as error:
             raise ArtifactError(f"{log.path}: cannot be read: {error.strerror}") from error
+        except LogFormatError as error:
+            raise ArtifactError(str(error)) from error
         self._by_version[known] = self.followers[known.model] = follower
+        self._watch(known.model, lambda: version.state)
         return version.state
 
     def start(self, known: KnownVersion) -> None:

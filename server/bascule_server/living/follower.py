@@ -9,7 +9,9 @@ from google.protobuf.message import DecodeError
 
 from bascule.v1.catalogue_service_pb2 import CatalogueChange
 from bascule_server.faults import fault
-from bascule_server.living.log import CatalogueLog, LogDamagedError, Record
+from bascule_server.living.log import CatalogueLog
+from bascule_server.living.log_format import LogDamagedError, LogFormatError, Record
+from bascule_server.living.merger import Merger
 from bascule_server.living.version import LivingVersion, State
 
 LOOK_SECONDS = 0.1
@@ -31,6 +33,7 @@ class Follower:
         """
         self._log_file = log
         self.version = version
+        self._merger = Merger(version)
         self._on_change = on_change
         self._told = ""
         self._looks = threading.Event()
@@ -61,14 +64,25 @@ class Follower:
         self._looks.set()
 
     def catch_up(self) -> None:
-        """Applies what was written since."""
+        """Applies what was written since.
+
+        Raises:
+            LogFormatError: the file is no log, or one of another format; it is not looked at again.
+            OSError: the log cannot be read.
+        """
         if self._log_file.is_damaged:
             return
         try:
             while records := self._log_file.read():
                 self._apply(records)
+        except LogFormatError:
+            raise
         except LogDamagedError as error:
             _log.error("catalogue log damaged", log=str(error))
+
+    def merge_now(self) -> None:
+        """Merges what was caught up on, before anybody is served."""
+        self._merger.merge_now()
 
     def _apply(self, records: Sequence[Record]) -> None:
         changes = [change for record in records if (change := _change_of(record)) is not None]
@@ -80,8 +94,12 @@ class Follower:
             self._looks.clear()
             try:
                 self.catch_up()
+                if (state := self._merger.look()) is not None:
+                    self._on_change(state)
             except OSError as error:
                 self._tell_once(f"{self.log_path}: {error.strerror}")
+            except LogFormatError as error:
+                self._tell_once(str(error))
             except Exception as exception:  # noqa: BLE001 - what was served goes on being served
                 fault(exception)
                 return

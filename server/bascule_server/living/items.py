@@ -1,7 +1,7 @@
 """From an item's message to its values: by what the model declares of items, features and attributes alike."""
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from bascule.v1.artifact_pb2 import AttributeKind, Manifest
 from bascule.v1.catalogue_service_pb2 import CatalogueItem
@@ -37,16 +37,26 @@ def decode_values(item: CatalogueItem, path: str, schema: ItemSchema) -> dict[st
     return {name: value for name, value in found.items() if value is not None}
 
 
-def readable_values(item: CatalogueItem, schema: ItemSchema) -> dict[str, FeatureValue]:
-    """Those of its values that are what the schema says: an item that came to an earlier version may have others."""
-    found: dict[str, FeatureValue] = {}
+class Readable(NamedTuple):
+    """What a version can read of an item, which may have come to an earlier one."""
+
+    values: dict[str, FeatureValue]
+    """By name."""
+    left_out: list[str]
+    """The names of values that are not what the schema says."""
+
+
+def readable_values(item: CatalogueItem, schema: ItemSchema) -> Readable:
+    """Its values, as far as they are what the schema says."""
+    found = Readable({}, [])
     for name, message in item.values.items():
         try:
             value = _decoded(name, message, "", schema)
         except ServiceError:
+            found.left_out.append(name)
             continue
         if value is not None:
-            found[name] = value
+            found.values[name] = value
     return found
 
 

@@ -4,6 +4,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import structlog
 
@@ -12,10 +13,13 @@ from bascule.v1.catalogue_service_pb2_grpc import CatalogueServiceServicer
 from bascule.v1.recommendation_service_pb2 import ModelSelector
 from bascule_server.calls import CURRENT_CALL
 from bascule_server.errors import Reason, ServiceError, invalid_field
+from bascule_server.faults import fault
 from bascule_server.item_ids import UNKNOWN
+from bascule_server.living.compaction import Compaction
 from bascule_server.living.follower import Follower
 from bascule_server.living.items import checked_ids, checked_item_id, decode_values
-from bascule_server.living.log import MAX_PAYLOAD_BYTES, CatalogueLog, LogDamagedError, LogFailedError, LogFullError
+from bascule_server.living.log import CatalogueLog, LogFailedError, LogFullError
+from bascule_server.living.log_format import MAX_PAYLOAD_BYTES, LogDamagedError
 from bascule_server.models import Models
 from bascule_server.scorer import MAX_UNKNOWN_IDS
 
@@ -25,8 +29,7 @@ MAX_ITEMS = 1_000
 """Of one call."""
 
 MAX_UPSERTED = 100_000
-"""Items that came since the version was made: they are searched beside its index, and are in the memory of each
-worker."""
+"""Items that came since the version was made: they are in the memory of each worker."""
 
 
 class CatalogueService(CatalogueServiceServicer):
@@ -38,6 +41,8 @@ class CatalogueService(CatalogueServiceServicer):
         self._followers = followers
         self._logs: dict[str, CatalogueLog] = {}
         """For writing, which followers do not, by the name of the model."""
+        self._compactions: dict[str, Compaction] = {}
+        self._compacting: dict[str, asyncio.Task[None]] = {}
         self._writing = asyncio.Lock()
 
     async def UpsertItems(self, request: pb.UpsertItemsRequest, _context: object) -> pb.UpsertItemsResponse:
@@ -81,6 +86,7 @@ class CatalogueService(CatalogueServiceServicer):
             log_revision=max(log.revision, state.revision),
             last_change_time=state.last_change,
             log_is_damaged=log.is_damaged,
+            left_out_value_count=state.left_out_count,
         )
 
     def _follower(self, model: str, row_count: int) -> Follower:
@@ -92,6 +98,7 @@ class CatalogueService(CatalogueServiceServicer):
         follower = self._followers[name]
         if name not in self._logs:
             self._logs[name] = CatalogueLog(follower.log_path)
+            self._compactions[name] = Compaction(follower.log_path)
         return follower
 
     async def _append(self, follower: Follower, change: pb.CatalogueChange, path: str) -> int:
@@ -112,7 +119,21 @@ class CatalogueService(CatalogueServiceServicer):
         except LogDamagedError:
             raise ServiceError(Reason.LOG_DAMAGED) from None
         follower.look()
+        self._compact(follower.model)
         return revision
+
+    def _compact(self, model: str) -> None:
+        """Has the log compacted in a thread, where it is due and is not being done."""
+        compaction = self._compactions[model]
+        if model not in self._compacting and compaction.is_due(self._logs[model]):
+            task = asyncio.create_task(asyncio.to_thread(compaction.run))
+            self._compacting[model] = task
+            task.add_done_callback(partial(self._compacted, model))
+
+    def _compacted(self, model: str, task: asyncio.Task[None]) -> None:
+        del self._compacting[model]
+        if not task.cancelled() and (exception := task.exception()) is not None:
+            fault(exception)
 
 
 def _check_count(values: Sequence[object], path: str) -> None:

@@ -42,7 +42,7 @@ def evaluate(
     """Evaluates the artifact in DIR (models/<model>/<version>), with popularity beside it.
 
     On the test part of a configuration, or on two files: what users did before, and what they did after. The model is
-    asked through the server's own scorer.
+    asked through the server's own scorer. What a ranking tower reads of the context are columns of the latter.
 
     The exit status is 0 where there are figures, and 2 where there can be none.
     """
@@ -60,7 +60,7 @@ def evaluate(
         raise CommandFailed(f"--json {json_path}: there is no folder {json_path.parent}; make it first")
     console = Console()
     try:
-        log = _log(config, settings, before, after, users)
+        log = _log(folder, config, settings, before, after, users)
         with Progress(BarColumn(), TextColumn("{task.completed} users"), console=console, transient=True) as progress:
             task = progress.add_task("", total=None)
             evaluated = evaluating.evaluate(folder, log, lambda count: progress.advance(task, count))
@@ -76,13 +76,19 @@ def evaluate(
 
 
 def _log(
-    config: Path | None, settings: tuple[str, ...], before: Path | None, after: Path | None, users: Path | None
+    folder: Path,
+    config: Path | None,
+    settings: tuple[str, ...],
+    before: Path | None,
+    after: Path | None,
+    users: Path | None,
 ) -> "Log":
+    from bascule_server.artifact import read_manifest
     from bascule_training import evaluate as evaluating
     from bascule_training.config import load_config
 
     if config is not None and before is None and after is None and users is None:
         return evaluating.log_of_config(load_config(config, settings))
     if config is None and not settings and before is not None and after is not None:
-        return evaluating.log_of_files(before, after, users)
+        return evaluating.log_of_files(before, after, users, read_manifest(folder).ranker.context)
     raise CommandFailed("expected either --config (with --set), or --before and --after (with --users)")

@@ -20,10 +20,18 @@ class RankingCase(NamedTuple):
 
     inputs: dict[str, NDArray[Any]]
     """[candidates, ...], by name."""
-    is_relevant: NDArray[np.bool_]
-    """bool [candidates], whether the user turned to it."""
+    gains: NDArray[np.float32]
+    """float32 [candidates], how much each counts as one that the user turned to; 0 where the user did not. The case
+    counts as much as they do together."""
     relevant_count: int
-    """How many items the user turned to, those that were not retrieved among them."""
+    """How many items the user turned to, those that are no candidates among them."""
+    user: int
+    """Equal in the cases of one user."""
+
+    @property
+    def is_relevant(self) -> NDArray[np.bool_]:
+        """bool [candidates], whether the user turned to it."""
+        return self.gains > 0
 
 
 def ranking_cases(model: TwoTowers, asked: Validation, inputs: RankerInputs, candidate_count: int) -> list[RankingCase]:
@@ -40,12 +48,14 @@ def ranking_cases(model: TwoTowers, asked: Validation, inputs: RankerInputs, can
             if len(each.rows):
                 relevant = asked.cases.relevant[start + place]
                 made = inputs.of(each, subject, retrievers.similar.vectors_of)
-                cases.append(RankingCase(made, np.isin(each.rows, relevant), len(np.unique(relevant))))
+                is_relevant = np.isin(each.rows, relevant)
+                gains = (is_relevant / max(1, int(np.count_nonzero(is_relevant)))).astype(np.float32)
+                cases.append(RankingCase(made, gains, len(np.unique(relevant)), start + place))
     return cases
 
 
 def ranks_of(cases: Sequence[RankingCase], scores: Sequence[NDArray[np.float32]]) -> Ranks:
-    """Where the relevant items of each case stand by some scores; those that were not retrieved stand nowhere."""
+    """Where the relevant items of each case stand by some scores; those that are no candidates stand nowhere."""
     return Ranks.of([_ranks(case, of_case) for case, of_case in zip(cases, scores, strict=True)])
 
 
