@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
+from bascule_server.batch_forming import Job, Result, Rows, Scorer
 from bascule_server.calls import Call
 from bascule_server.encoding import RowAnswer
 from bascule_server.faults import fault
 from bascule_server.query import Answer, Question
-from bascule_server.row_queue import Job, Result, RowQueue, Rows, Scorer
+from bascule_server.row_queue import RowQueue
 
 MAX_BATCH_SECONDS = 0.02
 """How long a batch may take to compute, as far as one can tell before: so long others wait that come after it. One that

@@ -11,8 +11,8 @@ import grpc
 import pytest
 from fixed_versions import FixedVersions
 
+from bascule_server.batch_forming import Scorer
 from bascule_server.models import Models
-from bascule_server.row_queue import Scorer
 from bascule_server.servable import ServableVersion, load_servable
 
 OpenChannel: TypeAlias = Callable[[], AbstractAsyncContextManager[grpc.aio.Channel]]

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule_server.batch_forming import Formed, Job, Rows, form_batch
 from bascule_server.calls import Call
 from bascule_server.encoding import RowAnswer
 from bascule_server.errors import Reason, ServiceError
 from bascule_server.query import Answer, Query, Question, Rank
-from bascule_server.row_queue import Formed, Job, RowQueue, Rows, form_batch
+from bascule_server.row_queue import RowQueue
 
 
 class Mute:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -14,15 +13,16 @@ from typing import Any, TypeAlias, cast
 import grpc
 
 from bascule_server.calls import Call
-from bascule_server.errors import Reason, ServiceError
-from bascule_server.faults import fault
+from bascule_server.errors import ServiceError
 from bascule_server.identity import Presented
 from bascule_server.interceptors import Surroundings
 from bascule_server.interceptors.error_boundary import error_boundary
+from bascule_server.transports.awaited_call import AwaitedCall
 from bascule_server.transports.c_core import CoreServer, IncomingCall
 from bascule_server.transports.core_loop import CoreEventLoop
 from bascule_server.transports.messages import Metadata, check_size, host_of, lenient, readable, trailing_metadata
-from bascule_server.transports.transport import QuickMethod, QuickMethods
+from bascule_server.transports.quick_call import QuickCall
+from bascule_server.transports.transport import QuickMethods
 
 CALLS_ASKED_FOR = 64
 """Calls that the core may hand over before it is asked again: as many come in together as wait."""
@@ -31,8 +31,6 @@ SWEEP_SECONDS = 1.0
 """How often calls are looked for whose message does not come, or whose answer is not taken."""
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Start: TypeAlias = Callable[[Callable[[Any], None]], None]
-"""Starts an operation, and calls what it is given with the outcome."""
 
 
 class CoreTransport:
@@ -55,7 +53,7 @@ class CoreTransport:
         self._handlers: dict[str, Handler | None] = {}
         self._write_timeout_seconds = write_timeout_seconds
         self._tasks: set[asyncio.Task[None]] = set()
-        self._quick_calls: set[_QuickCall] = set()
+        self._quick_calls: set[QuickCall] = set()
         self._sweeping: asyncio.TimerHandle | None = None
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -91,7 +89,7 @@ class CoreTransport:
         self._server.request(self._arrived)
         if quick := self._quick_methods.get(incoming.method):
             if call := self._let_in(incoming, is_stream=False):
-                quick_call = _QuickCall(incoming, call, quick, self._surroundings, self._quick_calls.discard)
+                quick_call = QuickCall(incoming, call, quick, self._surroundings, self._quick_calls.discard)
                 self._quick_calls.add(quick_call)
                 incoming.receive(quick_call.received)
             return
@@ -100,7 +98,7 @@ class CoreTransport:
             incoming.fail(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", (), _ignore, is_watched=False)
             return
         if call := self._let_in(incoming, is_stream=handler.response_streaming):
-            awaited = _AwaitedCall(incoming, self._write_timeout_seconds)
+            awaited = AwaitedCall(incoming, self._write_timeout_seconds)
             task = asyncio.create_task(self._serve(awaited, handler, call))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -141,7 +139,7 @@ class CoreTransport:
                 self._handlers[incoming.method] = found
         return found
 
-    async def _serve(self, awaited: _AwaitedCall, handler: Handler, call: Call) -> None:
+    async def _serve(self, awaited: AwaitedCall, handler: Handler, call: Call) -> None:
         """Answers one call."""
         is_stream = handler.response_streaming
         try:
@@ -166,7 +164,7 @@ class _CallDetails:
     invocation_metadata: Metadata
 
 
-async def _answer_stream(awaited: _AwaitedCall, handler: Handler) -> None:
+async def _answer_stream(awaited: AwaitedCall, handler: Handler) -> None:
     requests: object
     if handler.request_streaming:
         requests, method = _requests(awaited, handler), handler.stream_stream
@@ -178,7 +176,7 @@ async def _answer_stream(awaited: _AwaitedCall, handler: Handler) -> None:
     await awaited.end()
 
 
-async def _requests(awaited: _AwaitedCall, handler: Handler) -> AsyncIterator[object]:
+async def _requests(awaited: AwaitedCall, handler: Handler) -> AsyncIterator[object]:
     deserialise = lenient(handler)
     while (message := await awaited.message()) is not None:
         yield readable(deserialise(message))
@@ -195,178 +193,3 @@ def _cancel_if(task: asyncio.Task[None], is_cut_short: bool) -> None:
 
 def _ignore(_: object) -> None:
     pass
-
-
-def _nothing() -> None:
-    pass
-
-
-class _AwaitedCall:
-    """A call whose operations are awaited."""
-
-    def __init__(self, incoming: IncomingCall, write_timeout_seconds: float) -> None:
-        self.incoming = incoming
-        self._write_timeout_seconds = write_timeout_seconds
-        self._has_begun = False
-        self._is_stuck = False
-
-    async def message(self) -> bytes | None:
-        """The next message; None at the end."""
-        message: bytes | None = await _outcome(self.incoming.receive)
-        return message
-
-    async def only_message(self) -> bytes:
-        """The message of a call that has one.
-
-        Raises:
-            ServiceError: MALFORMED_MESSAGE, it has none.
-        """
-        return _present(await self.message())
-
-    async def send(self, message: bytes) -> None:
-        """Sends one of several messages, when the reader has room for it."""
-        await self._begin()
-        await self._sent(lambda then: self.incoming.send(message, then))
-
-    async def end(self) -> None:
-        """Ends a stream well."""
-        await self._begin()
-        await self._sent(self.incoming.end)
-
-    async def answer(self, message: bytes) -> None:
-        """Answers a call with its one message."""
-        await self._sent(lambda then: self.incoming.answer(message, then))
-
-    async def fail(self, error: ServiceError) -> None:
-        """Ends the call with what is wrong."""
-        if self._is_stuck:
-            # A status would wait behind what the reader does not take.
-            self.incoming.cut_off(error.reason.code, str(error))
-            return
-        code, metadata = error.reason.code, trailing_metadata(error)
-        await _outcome(lambda then: self.incoming.fail(code, str(error), metadata, then, has_begun=self._has_begun))
-
-    async def _begin(self) -> None:
-        if not self._has_begun:
-            self._has_begun = True
-            await self._sent(self.incoming.begin)
-
-    async def _sent(self, start: Start) -> None:
-        """Raises ``ServiceError`` with READER_STOPPED where that could not be sent for too long."""
-        try:
-            async with asyncio.timeout(self._write_timeout_seconds):
-                was_sent = await _outcome(start)
-        except TimeoutError:
-            self._is_stuck = True
-            raise ServiceError(Reason.READER_STOPPED) from None
-        if not was_sent:
-            # The caller has left, of which the core tells in its own time.
-            raise asyncio.CancelledError
-
-
-def _outcome(start: Start) -> Awaitable[Any]:
-    future = asyncio.get_running_loop().create_future()
-    start(lambda outcome: None if future.done() else future.set_result(outcome))
-    return future
-
-
-def _present(message: bytes | None) -> bytes:
-    if message is None:
-        raise ServiceError(Reason.MALFORMED_MESSAGE)
-    return message
-
-
-class _QuickCall:
-    """A unary call that no task waits for; see ``Reply``."""
-
-    __slots__ = (
-        *("_call", "_has_message", "_incoming", "_is_watched", "_method", "_on_left", "_over_since", "_surroundings"),
-        *("_timer", "is_over", "when_over"),
-    )
-
-    def __init__(
-        self,
-        incoming: IncomingCall,
-        call: Call,
-        method: QuickMethod,
-        surroundings: Surroundings,
-        on_left: Callable[[_QuickCall], None],
-    ) -> None:
-        self._incoming = incoming
-        self._call = call
-        self._method = method
-        self._surroundings = surroundings
-        self._on_left = on_left
-        self._has_message = False
-        self._is_watched = False
-        self._over_since = math.inf
-        self._timer: asyncio.TimerHandle | None = None
-        self.is_over = False
-        self.when_over: Callable[[], None] = _nothing
-
-    def received(self, message: bytes | None) -> None:
-        """Has the call answered, now that its message is there."""
-        self._has_message = True
-        if self.is_over:
-            return
-        try:
-            self._surroundings.draining.enter(self)
-            self._surroundings.door.check(self._call)
-            self._method(_present(message), self._call, self)
-        except ServiceError as error:
-            self.fail(error)
-        except Exception as exception:  # noqa: BLE001 - nothing leaves but our own errors
-            self.fail(fault(exception))
-
-    def send(self, message: bytes) -> None:
-        """See ``Reply``."""
-        self._end()
-        self._surroundings.log.answered(self._call)
-        self._incoming.answer(message, self._leave, is_watched=self._is_watched)
-
-    def fail(self, error: ServiceError) -> None:
-        """See ``Reply``."""
-        if self.is_over:
-            return
-        self._end()
-        self._surroundings.log.failed(self._call, error)
-        code, metadata = error.reason.code, trailing_metadata(error)
-        self._incoming.fail(code, str(error), metadata, self._leave, is_watched=self._is_watched)
-
-    def delay(self) -> None:
-        """See ``Reply``."""
-        if self.is_over or self._is_watched:
-            return
-        self._is_watched = True
-        self._incoming.watch(self._left)
-        remaining = max(0.0, self._call.deadline - time.monotonic())
-        self._timer = asyncio.get_running_loop().call_later(remaining, self.fail, _LATE)
-
-    def sweep(self, now: float, write_timeout_seconds: float) -> None:
-        """Ends the call where its message did not come in time, or its answer was not taken for so long."""
-        if self.is_over:
-            if now - self._over_since >= write_timeout_seconds:
-                self._over_since = math.inf
-                self._incoming.cut_off(Reason.READER_STOPPED.code, Reason.READER_STOPPED.text)
-        elif not self._has_message and now >= self._call.deadline:
-            self.fail(_LATE)
-
-    def _end(self) -> None:
-        self.is_over = True
-        self._over_since = time.monotonic()
-        if self._timer is not None:
-            self._timer.cancel()
-        self.when_over()
-
-    def _left(self, is_cut_short: bool) -> None:
-        if is_cut_short and not self.is_over:
-            self._end()
-            self._surroundings.log.left(self._call)
-            self._leave(False)
-
-    def _leave(self, _: bool) -> None:
-        self._surroundings.draining.leave(self)
-        self._on_left(self)
-
-
-_LATE = ServiceError(Reason.DEADLINE_EXCEEDED)

@@ -37,6 +37,13 @@ def readable(request: object) -> object:
     return request
 
 
+def present(message: bytes | None) -> bytes:
+    """The message. Raises ``ServiceError`` with MALFORMED_MESSAGE where there is none."""
+    if message is None:
+        raise ServiceError(Reason.MALFORMED_MESSAGE)
+    return message
+
+
 _SPREAD = itertools.cycle([0.5 + (step * 0.618) % 1 for step in range(16)])
 """By what the delays of refusals are multiplied, in turn: from 0.5 to 1.5, and neighbours lie apart. So callers who
 were refused together do not come back together."""
