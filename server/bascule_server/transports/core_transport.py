@@ -88,7 +88,7 @@ class CoreTransport:
     def _arrived(self, incoming: IncomingCall) -> None:
         self._server.request(self._arrived)
         if quick := self._quick_methods.get(incoming.method):
-            if call := self._let_in(incoming, is_stream=False):
+            if call := self._let_in(incoming):
                 quick_call = QuickCall(incoming, call, quick, self._surroundings, self._quick_calls.discard)
                 self._quick_calls.add(quick_call)
                 incoming.receive(quick_call.received)
@@ -97,25 +97,31 @@ class CoreTransport:
         if handler is None:
             incoming.fail(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", (), _ignore, is_watched=False)
             return
-        if call := self._let_in(incoming, is_stream=handler.response_streaming):
+        # A stream is refused by its task, since grpc.aio's clients lose the status where they are faster to write.
+        if call := self._call(incoming, is_stream=True) if handler.response_streaming else self._let_in(incoming):
             awaited = AwaitedCall(incoming, self._write_timeout_seconds)
             task = asyncio.create_task(self._serve(awaited, handler, call))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             incoming.watch(partial(_cancel_if, task))
 
-    def _let_in(self, incoming: IncomingCall, *, is_stream: bool) -> Call | None:
-        """The call, unless it is refused, which costs little: its message is not read."""
-        surroundings = self._surroundings
-        call = surroundings.call(incoming.method, incoming.remaining_seconds, is_stream=is_stream)
+    def _call(self, incoming: IncomingCall, *, is_stream: bool) -> Call:
+        return self._surroundings.call(incoming.method, incoming.remaining_seconds, is_stream=is_stream)
+
+    def _admit(self, incoming: IncomingCall, call: Call) -> None:
+        check_size(incoming.metadata)
         presented = Presented(incoming.metadata, incoming.peer_names)
+        self._surroundings.admit(call, presented, host_of(incoming.peer))
+
+    def _let_in(self, incoming: IncomingCall) -> Call | None:
+        """The unary call, unless it is refused, which costs little: its message is not read."""
+        call = self._call(incoming, is_stream=False)
         try:
             with error_boundary():
-                check_size(incoming.metadata)
-                surroundings.admit(call, presented, host_of(incoming.peer))
-                surroundings.door.let_in(call)
+                self._admit(incoming, call)
+                self._surroundings.door.let_in(call)
         except ServiceError as error:
-            surroundings.log.failed(call, error)
+            self._surroundings.log.failed(call, error)
             code, metadata = error.reason.code, trailing_metadata(error)
             incoming.fail(code, str(error), metadata, _ignore, is_watched=False)
             return None
@@ -145,6 +151,7 @@ class CoreTransport:
         try:
             async with self._surroundings.around(call, is_stream=is_stream):
                 if is_stream:
+                    self._admit(awaited.incoming, call)
                     await _answer_stream(awaited, handler)
                     return
                 message = await awaited.only_message()

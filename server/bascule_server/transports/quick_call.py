@@ -91,9 +91,13 @@ class QuickCall:
         if self.is_over:
             if now - self._over_since >= write_timeout_seconds:
                 self._over_since = math.inf
-                self._incoming.cut_off(Reason.READER_STOPPED.code, Reason.READER_STOPPED.text)
+                self.cut_off()
         elif not self._has_message and now >= self._call.deadline:
             self.fail(_LATE)
+
+    def cut_off(self) -> None:
+        """Ends the call at once with READER_STOPPED, whatever is under way."""
+        self._incoming.cut_off(Reason.READER_STOPPED.code, Reason.READER_STOPPED.text)
 
     def _end(self) -> None:
         self.is_over = True
