@@ -105,7 +105,7 @@ class ServerConfig(BaseModel):
     max_timeout_seconds: Seconds = 60.0
     """For calls with a more distant deadline. Streams may last as long as their caller allows."""
 
-    write_timeout_seconds: Seconds = 60.0
+    write_timeout_seconds: Seconds = 120.0
     """For a caller to take the next answer. A stream whose reader has stopped ends then."""
 
     drain_seconds: Annotated[float, Field(ge=0, le=3_600)] = 1.0

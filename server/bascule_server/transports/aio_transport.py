@@ -27,7 +27,7 @@ class AioTransport:
         self,
         options: Sequence[tuple[str, int]],
         surroundings: Surroundings,
-        write_timeout_seconds: float = 60.0,
+        write_timeout_seconds: float = 120.0,
     ) -> None:
         interceptor = _CallInterceptor(surroundings, write_timeout_seconds)
         self._server = grpc.aio.server(interceptors=[interceptor], options=options)

@@ -41,7 +41,7 @@ class CoreTransport:
         options: Sequence[tuple[str, int]],
         surroundings: Surroundings,
         quick_methods: QuickMethods,
-        write_timeout_seconds: float = 60.0,
+        write_timeout_seconds: float = 120.0,
     ) -> None:
         loop = asyncio.get_running_loop()
         if not isinstance(loop, CoreEventLoop):
