@@ -11,7 +11,7 @@ from bascule.v1.model_admin_service_pb2 import ServingPlan
 from bascule.v1.model_service_pb2 import ModelState
 from bascule.v1.recommendation_service_pb2 import ModelSelector
 from bascule_server.artifact import ArtifactError
-from bascule_server.batcher import Scorer
+from bascule_server.batch_forming import Scorer
 from bascule_server.models import KnownVersion, Models, ServingModel
 from bascule_server.query import Answer, Question
 from bascule_server.servable import ServableVersion

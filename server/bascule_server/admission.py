@@ -1,7 +1,7 @@
 """How many rows the server holds at once: calls beyond that are refused at once, streams beyond that wait.
 
-A queue that grows serves nobody: its last caller has left before it is served. So rows are counted, not calls, from the
-moment they are taken in until they are answered or given up.
+It bounds memory, so rows are counted, not calls, from the moment they are taken in until they are answered or given
+up. How long they may wait is bounded by ``row_queue``.
 """
 
 import asyncio

@@ -13,105 +13,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
 
+from bascule_server.batch_forming import Job, Result, Rows, Scorer
 from bascule_server.calls import Call
 from bascule_server.encoding import RowAnswer
-from bascule_server.errors import Reason, ServiceError
 from bascule_server.faults import fault
 from bascule_server.query import Answer, Question
-
-
-class Scorer(Protocol):
-    """What answers questions: one version of a model."""
-
-    def answer(self, questions: Sequence[Question]) -> list[Answer]:
-        """An answer for each question, in their order. Called by one thread at a time."""
-
-
-class Result(Protocol):
-    """Where the answers to a job's questions go, once; ``asyncio.Future`` is one."""
-
-    def done(self) -> bool:
-        """Whether nobody waits any more."""
-
-    def set_result(self, answers: list[RowAnswer], /) -> None:
-        """Gives an answer for each question, in their order."""
-
-    def set_exception(self, error: ServiceError, /) -> None:
-        """Says why there are none."""
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """What one message asks of one version of a model."""
-
-    scorer: Scorer
-    questions: Sequence[Question]
-    interactive: bool
-    """Whether somebody waits for just this answer: such rows go first."""
-    call: Call
-    arrival: float
-    """In seconds, on the clock of the call's deadline."""
-    result: Result
-    on_delay: Callable[[], None] = lambda: None
-    """Is called where the answers are not computed on the spot; maybe several times."""
-    answers: list[RowAnswer] = field(default_factory=list)
-    """Those of the first rows. A job's rows are computed in order, whatever batches they are in."""
-
-    def is_over(self, now: float) -> bool:
-        """Whether nobody wants the answers any more: the deadline passed, or the caller left."""
-        return self.result.done() or now >= self.call.deadline
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of a job, from ``start`` to before ``stop``."""
-
-    job: Job
-    start: int
-    stop: int
-
-    @property
-    def questions(self) -> Sequence[Question]:
-        """What these rows ask."""
-        return self.job.questions[self.start : self.stop]
-
-
-class Formed(NamedTuple):
-    """What is to become of the rows that wait."""
-
-    batch: list[Rows]
-    """Computed now."""
-    waiting: list[Rows]
-    """Wait on."""
-    over: list[Rows]
-    """Never computed: nobody wants them any more."""
-
-
-def form_batch(waiting: Sequence[Rows], largest: int, now: float) -> Formed:
-    """Takes what waits, up to ``largest`` rows: interactive ones first, then by arrival, and all of one scorer.
-
-    A job that does not fit whole is split.
-    """
-    batch: list[Rows] = []
-    rest: list[Rows] = []
-    over: list[Rows] = []
-    room = largest
-    for rows in sorted(waiting, key=lambda rows: not rows.job.interactive):
-        if rows.job.is_over(now):
-            over.append(rows)
-        elif room == 0 or (batch and rows.job.scorer is not batch[0].job.scorer):
-            rest.append(rows)
-        else:
-            split = min(rows.stop, rows.start + room)
-            batch.append(Rows(rows.job, rows.start, split))
-            if split < rows.stop:
-                rest.append(Rows(rows.job, split, rows.stop))
-            room -= split - rows.start
-    return Formed(batch, rest, over)
-
+from bascule_server.row_queue import RowQueue
 
 MAX_BATCH_SECONDS = 0.02
 """How long a batch may take to compute, as far as one can tell before: so long others wait that come after it. One that
@@ -123,6 +31,13 @@ WHOLE_ROWS = 64
 a remainder takes nearly as long."""
 
 
+ROUND_SECONDS = 0.001
+ROUNDS_SHARE = 0.3
+"""After each batch the event loop goes round once for every millisecond that it took, which adds little to that: a call
+may need ten rounds to come in, each of which would wait for another batch where streams always have one. Under a flood
+of calls a round takes long; so much of the batch's time is all that they get."""
+
+
 class Batcher:
     """Shared by all calls of one event loop. ``run`` must run for answers to come."""
 
@@ -130,6 +45,7 @@ class Batcher:
         self,
         largest_batch: int,
         worker: Executor,
+        queue: RowQueue,
         window_seconds: float = 0.0,
         in_flight: Callable[[], int] = lambda: 0,
         observe: Callable[[int, float, float], None] = lambda *_: None,
@@ -140,6 +56,7 @@ class Batcher:
         Args:
             largest_batch: rows.
             worker: has one thread, since a scorer is called by one thread at a time.
+            queue: where rows wait; this batcher's alone.
             window_seconds: how long to gather rows, where more calls are in flight than wait here.
             in_flight: how many calls are.
             observe: told of each batch: its rows, the longest that one waited, and how long it took, in seconds.
@@ -151,10 +68,21 @@ class Batcher:
         self._in_flight = in_flight
         self._observe = observe
         self._clock = clock
-        self._waiting: list[Rows] = []
+        self._queue = queue
         self._arrived = asyncio.Event()
         self._row_seconds = math.inf
         """How long a row took in the last batch."""
+
+    def let_in(self, call: Call) -> None:
+        """Raises ``ServiceError`` with OVERLOADED where rows of the call would wait too long; else expects them.
+
+        It takes no time to speak of, and asks for no more than what is known before a call's message is read.
+        """
+        self._queue.let_in(call, self._clock())
+
+    def check(self, call: Call) -> None:
+        """Raises the same for a call that was let in, where others were faster with their messages."""
+        self._queue.check(call, self._clock())
 
     def submit(
         self,
@@ -166,12 +94,14 @@ class Batcher:
         interactive: bool,
         on_delay: Callable[[], None] = lambda: None,
     ) -> None:
-        """Has questions, at least one, answered: INTERNAL where scoring failed, DEADLINE_EXCEEDED where it is late.
+        """Has questions, at least one, answered.
+
+        INTERNAL where scoring failed, DEADLINE_EXCEEDED where it is late, OVERLOADED where others are more likely to
+        have their answers in time.
 
         ``on_delay`` is called, maybe several times, where that is not done on the spot.
         """
-        job = Job(scorer, questions, interactive, call, self._clock(), result, on_delay)
-        self._waiting.append(Rows(job, 0, len(questions)))
+        self._queue.put(Job(scorer, questions, interactive, call, self._clock(), result, on_delay))
         self._arrived.set()
 
     async def answer(
@@ -180,7 +110,7 @@ class Batcher:
         """An answer for each question, in their order; INTERNAL where scoring failed.
 
         Raises:
-            ServiceError: DEADLINE_EXCEEDED, where the call's deadline passed before all were computed.
+            ServiceError: DEADLINE_EXCEEDED, where the call's deadline passed before all were computed; OVERLOADED.
         """
         if not questions:
             return []
@@ -193,34 +123,47 @@ class Batcher:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            if self._window_seconds and self._in_flight() > len(self._waiting):
+            if self._window_seconds and self._in_flight() > len(self._queue):
                 await asyncio.sleep(self._window_seconds)
-            while self._waiting:
-                await self._answer_batch()
+            began = self._clock()
+            while self._queue:
+                row_count = await self._answer_batch()
                 # What came in meanwhile joins the next batch.
-                await asyncio.sleep(0)
+                await self._let_others_work(self._clock() - began)
+                ended = self._clock()
+                if row_count:
+                    self._queue.computed(row_count, ended - began)
+                began = ended
 
-    async def _answer_batch(self) -> None:
+    async def _let_others_work(self, batch_seconds: float) -> None:
+        """Has the event loop go round, for a share of the time that the batch took; see ``ROUNDS_SHARE``."""
+        end = time.monotonic() + ROUNDS_SHARE * batch_seconds
+        for _ in range(1 + int(batch_seconds / ROUND_SECONDS)):
+            await asyncio.sleep(0)
+            if time.monotonic() >= end:
+                return
+
+    async def _answer_batch(self) -> int:
+        """Answers the rows whose turn it is, and returns how many they were."""
         now = self._clock()
-        batch, self._waiting, over = form_batch(self._waiting, self._room(), now)
-        for rows in over:
-            if not rows.job.result.done():
-                rows.job.result.set_exception(ServiceError(Reason.DEADLINE_EXCEEDED))
-        for rows in self._waiting:
-            rows.job.on_delay()
+        batch = self._queue.take(self._room(), now)
+        if self._queue:
+            self._queue.delay()
         for rows in batch:
             rows.job.call.queue_seconds = max(rows.job.call.queue_seconds, now - rows.job.arrival)
-        if batch:
-            questions = [question for rows in batch for question in rows.questions]
-            is_short = self._row_seconds * len(questions) <= MAX_BATCH_SECONDS
-            if not is_short:
-                for rows in batch:
-                    rows.job.on_delay()
-            answers = await self._score(batch[0].job.scorer, questions, on_the_spot=is_short)
-            seconds = self._clock() - now
-            self._row_seconds = seconds / len(questions)
-            self._observe(len(questions), now - min(rows.job.arrival for rows in batch), seconds)
-            _hand_out(answers, batch)
+        if not batch:
+            return 0
+        questions = [question for rows in batch for question in rows.questions]
+        is_short = self._row_seconds * len(questions) <= MAX_BATCH_SECONDS
+        if not is_short:
+            for rows in batch:
+                rows.job.on_delay()
+        answers = await self._score(batch[0].job.scorer, questions, on_the_spot=is_short)
+        seconds = self._clock() - now
+        self._row_seconds = seconds / len(questions)
+        self._observe(len(questions), now - min(rows.job.arrival for rows in batch), seconds)
+        _hand_out(answers, batch)
+        return len(questions)
 
     def _room(self) -> int:
         """How many rows to compute together."""

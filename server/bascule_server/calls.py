@@ -20,6 +20,8 @@ class Call:
     """When its answer is too late, in seconds on the monotonic clock."""
     start: float = field(default_factory=time.monotonic)
     """When it came, on the same clock."""
+    caller: str = ""
+    """Who shares what is scarce with others: by the name in the configuration, or else the host it came from."""
     access: Access = OPEN
     """What its caller may have."""
     row_count: int = 0

@@ -10,6 +10,9 @@ from bascule_server.config import ServerConfig
 
 ChannelOption: TypeAlias = tuple[str, int]
 
+MAX_METADATA_BYTES = 16 * 1024
+"""Of a call, names and values together."""
+
 
 def channel_options(config: ServerConfig) -> list[ChannelOption]:
     """Everything that the core is told. Durations in milliseconds."""
@@ -19,7 +22,13 @@ def channel_options(config: ServerConfig) -> list[ChannelOption]:
         ("grpc.max_receive_message_length", config.max_request_bytes),
         ("grpc.max_send_message_length", config.max_response_bytes),
         ("grpc.max_metadata_size", 8 * 1024),
-        ("grpc.absolute_max_metadata_size", 16 * 1024),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        # The core keeps to its own limits only once the caller has said that it knows them.
+        ("grpc.http2.settings_timeout", _ms(config.handshake_timeout_seconds)),
+        # Calls that have come and that we have not taken. Beyond that the core ends them as CANCELLED, which callers do
+        # not repeat, so this is for floods that we cannot refuse as fast as they come.
+        ("grpc.server.max_pending_requests", 4_096),
+        ("grpc.server.max_pending_requests_hard_limit", 8_192),
         ("grpc.max_concurrent_streams", config.max_calls_per_connection),
         ("grpc.max_allowed_incoming_connections", config.max_connections),
         ("grpc.server_handshake_timeout_ms", _ms(config.handshake_timeout_seconds)),

@@ -90,6 +90,8 @@ class ServerConfig(BaseModel):
     max_response_bytes: Bytes = 16 * 1024 * 1024
     max_rows: Count = 8_192
     """Rows held at once. Calls beyond that are refused, streams wait."""
+    max_queue_seconds: Seconds = 1.0
+    """How long a row of a call may wait for the model. Calls whose rows would wait longer are refused."""
     largest_batch: Count = 256
     """Rows computed together."""
     stream_window: Count = 4
@@ -102,6 +104,9 @@ class ServerConfig(BaseModel):
     """For calls without a deadline. Streams without one have none."""
     max_timeout_seconds: Seconds = 60.0
     """For calls with a more distant deadline. Streams may last as long as their caller allows."""
+
+    write_timeout_seconds: Seconds = 120.0
+    """For a caller to take the next answer. A stream whose reader has stopped ends then."""
 
     drain_seconds: Annotated[float, Field(ge=0, le=3_600)] = 1.0
     """Between the health turning NOT_SERVING and the refusal of calls: time for load balancers to look elsewhere."""

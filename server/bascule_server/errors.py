@@ -69,10 +69,12 @@ class Reason(Enum):
     PLAN_FAILED = (StatusCode.UNAVAILABLE, "The plan could not be read or written; the server's log says why.", 1.0)
     PLAN_CHANGED = (StatusCode.ABORTED, "The plan was changed since; read it again.")
     NOTHING_TO_ROLL_BACK_TO = (StatusCode.FAILED_PRECONDITION, "There is no older version that can be loaded.")
-    OVERLOADED = (StatusCode.UNAVAILABLE, "The server has as many rows to answer as it takes; try again later.", 0.1)
+    OVERLOADED = (StatusCode.UNAVAILABLE, "The server has more to answer than it can in time; try again later.", 0.1)
+    METADATA_TOO_LARGE = (StatusCode.RESOURCE_EXHAUSTED, "The metadata of the call is larger than 16,384 bytes.")
     NOT_READY = (StatusCode.UNAVAILABLE, "The model is being loaded; try again later.", 0.5)
     STOPPING = (StatusCode.UNAVAILABLE, "The server is stopping; try again elsewhere.", 0.1)
     DEADLINE_EXCEEDED = (StatusCode.DEADLINE_EXCEEDED, "The deadline passed before the answer was computed.")
+    READER_STOPPED = (StatusCode.DEADLINE_EXCEEDED, "No answer was taken for as long as the server waits for that.")
     INTERNAL = (StatusCode.INTERNAL, "The server failed; its log has more under the error id.")
 
     def __init__(self, code: StatusCode, text: str, retry_delay_seconds: float | None = None) -> None:

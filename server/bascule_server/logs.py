@@ -2,22 +2,50 @@
 
 import json
 import logging
+import os
+import select
 import sys
-from contextlib import suppress
 
 import structlog
 
 
-class _StandardError:
+class StandardError:
     """Loses lines rather than calls, where the disk is full or nobody reads any more."""
 
+    def __init__(self) -> None:
+        self.lost_count = 0
+        """Lines that were lost, at least in part."""
+        self._has_part = False
+
     def write(self, text: str) -> None:
-        with suppress(OSError):
-            sys.stderr.write(text)
+        """Writes what can be written without waiting."""
+        try:
+            self._write_at_once("\n" + text if self._has_part else text)
+        except (OSError, ValueError):
+            self.lost_count += 1
 
     def flush(self) -> None:
-        with suppress(OSError):
-            sys.stderr.flush()
+        """Nothing is kept back."""
+
+    def _write_at_once(self, text: str) -> None:
+        """Raises ``OSError`` or ``ValueError`` where that cannot be done."""
+        try:
+            descriptor = sys.stderr.fileno()
+        except (AttributeError, OSError, ValueError):
+            sys.stderr.write(text)
+            return
+        data, ready = text.encode(), select.poll()
+        ready.register(descriptor, select.POLLOUT)
+        # A pipe that has room at all takes so much without waiting.
+        for start in range(0, len(data), select.PIPE_BUF):
+            if not ready.poll(0):
+                raise BlockingIOError
+            os.write(descriptor, data[start : start + select.PIPE_BUF])
+            self._has_part = start + select.PIPE_BUF < len(data)
+
+
+STANDARD_ERROR = StandardError()
+"""Where everything is logged."""
 
 
 def configure_logs(level: str) -> None:
@@ -32,9 +60,9 @@ def configure_logs(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(_StandardError()),  # type: ignore[arg-type]  # all it needs
+        logger_factory=structlog.WriteLoggerFactory(STANDARD_ERROR),  # type: ignore[arg-type]  # all it needs
     )
-    handler = logging.StreamHandler(_StandardError())
+    handler = logging.StreamHandler(STANDARD_ERROR)
     handler.setFormatter(_LibraryLine())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 

@@ -22,6 +22,9 @@ CALL_SECONDS = (
 BATCH_ROWS = tuple(float(1 << power) for power in range(11))
 SHARES = tuple(tenth / 10 for tenth in range(11))
 
+REFUSED = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED"})
+"""The statuses of calls that were refused rather than failed."""
+
 Stop: TypeAlias = Callable[[], None]
 
 
@@ -54,6 +57,10 @@ class Metrics:
             registry=self.registry,
         )
         self._of_call = cache(self._calls.labels)
+        self._refused = Counter(
+            "bascule_refused_calls", "Calls to be tried again, elsewhere or later.", ["reason"], registry=self.registry
+        )
+        self._for_reason = cache(self._refused.labels)
         self._queue = Histogram(
             "bascule_queue_wait_seconds",
             "The longest that a row of a batch waited for the model.",
@@ -84,6 +91,12 @@ class Metrics:
         )
         self._shown: dict[KnownVersion, str] = {}
         self._held = Gauge("bascule_rows_held", "Rows taken in and not yet answered.", registry=self.registry)
+        self._limit = Gauge(
+            "bascule_queue_limit_rows", "Rows of calls that may wait for the model.", registry=self.registry
+        )
+        self._lost = Gauge(
+            "bascule_log_lines_lost", "Lines of the log that could not be written.", registry=self.registry
+        )
         self._files = Counter(
             "bascule_files_changed",
             "Files of the configuration that changed while it serves, by whether they could be used.",
@@ -101,9 +114,11 @@ class Metrics:
     def _of_model(self, name: str, documentation: str) -> Gauge:
         return Gauge(name, documentation, ["model"], registry=self.registry)
 
-    def call_ended(self, call: Call, status: str, seconds: float) -> None:
-        """Counts a call or a stream, by the name of its gRPC status."""
+    def call_ended(self, call: Call, status: str, seconds: float, reason: str = "") -> None:
+        """Counts a call or a stream, by the name of its gRPC status; refused ones also by the name of the reason."""
         self._of_call(call.method, status).observe(seconds)
+        if status in REFUSED:
+            self._for_reason(reason).inc()
 
     def batch_computed(self, rows: int, queue_seconds: float, seconds: float) -> None:
         """Counts a batch: its rows, the longest that one of them waited, and how long it took."""
@@ -129,6 +144,14 @@ class Metrics:
     def watch_held(self, count: Callable[[], int]) -> None:
         """Has ``count`` asked for the rows that are held whenever somebody looks."""
         self._held.set_function(count)
+
+    def watch_limit(self, limit: Callable[[], float]) -> None:
+        """Has ``limit`` asked for how many rows may wait whenever somebody looks."""
+        self._limit.set_function(limit)
+
+    def watch_lost_lines(self, count: Callable[[], int]) -> None:
+        """Has ``count`` asked for the lines that were lost whenever somebody looks."""
+        self._lost.set_function(count)
 
     def file_changed(self, name: str, outcome: str) -> None:
         """Counts that files changed, which the configuration calls so: ``taken`` or ``refused``."""

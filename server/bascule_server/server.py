@@ -30,6 +30,7 @@ from bascule.v1.model_admin_service_pb2_grpc import add_ModelAdminServiceService
 from bascule.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from bascule_server.admission import Admission
 from bascule_server.batcher import Batcher
+from bascule_server.calls import Call
 from bascule_server.channel_options import channel_options
 from bascule_server.config import ServerConfig, host_and_port
 from bascule_server.credentials import server_certificate, server_credentials
@@ -42,12 +43,14 @@ from bascule_server.interceptors import Surroundings, TimeoutPolicy
 from bascule_server.interceptors.call_log import CallLog
 from bascule_server.living.catalogues import LivingCatalogues
 from bascule_server.living.service import CatalogueService
+from bascule_server.logs import STANDARD_ERROR
 from bascule_server.metrics import Metrics
 from bascule_server.model_service import ModelService
 from bascule_server.models import Models
 from bascule_server.recommendation_service import NAME as RECOMMENDATION_SERVICE
 from bascule_server.recommendation_service import RecommendationService
 from bascule_server.rotation import LOOK_SECONDS, Rotated
+from bascule_server.row_queue import RowQueue
 from bascule_server.signature import read_publishers
 from bascule_server.transports.transport import QuickMethods, Transport
 from bascule_server.versions.admin_service import ModelAdminService
@@ -63,6 +66,12 @@ SERVICES = (
 )
 
 RECOMMEND_ITEMS = f"/{RECOMMENDATION_SERVICE}/RecommendItems"
+
+COMPUTED = frozenset(
+    f"/{RECOMMENDATION_SERVICE}/{method}"
+    for method in ("RecommendItems", "BatchRecommendItems", "ScoreItems", "EmbedQueries")
+)
+"""The methods whose callers wait for what the model computes; streams wait by themselves."""
 
 WINDOW_SECONDS = {"core": 0.0, "aio": 0.002}
 """How long the batcher gathers under load: the C core hands over all calls that wait, grpc.aio one at a time."""
@@ -106,11 +115,16 @@ class Server:
         self._rotated: list[Rotated[Any]] = [*callers, *([self._certificate] if self._certificate else [])]
         self._looking: asyncio.Task[None] | None = None
         self._draining = Draining()
-        self._batcher = Batcher(config.largest_batch, self._worker, window, lambda: self._draining.call_count, observe)
+        queue = RowQueue(config.max_queue_seconds)
+        self._batcher = Batcher(
+            config.largest_batch, self._worker, queue, window, lambda: self._draining.call_count, observe
+        )
         self._health = Health(SERVICES)
         admission = Admission(config.max_rows)
         if self._metrics:
             self._metrics.watch_held(lambda: admission.row_count)
+            self._metrics.watch_limit(lambda: queue.limit)
+            self._metrics.watch_lost_lines(lambda: STANDARD_ERROR.lost_count)
         compared = self._metrics.shadow_compared if self._metrics else _ignore
         shadow = Shadow(models, self._batcher, compared)
         self._recommendations = RecommendationService(
@@ -144,15 +158,15 @@ class Server:
         timeouts = TimeoutPolicy(config.default_timeout_seconds, config.max_timeout_seconds)
         observe = self._metrics.call_ended if self._metrics else _ignore
         log = CallLog(config.log_call_every, config.slow_call_seconds, observe)
-        surroundings = Surroundings(timeouts, self._draining, log, self._gate)
-        options = channel_options(config)
+        surroundings = Surroundings(timeouts, self._draining, log, self._gate, _BatcherDoor(self._batcher))
+        options, write_timeout = channel_options(config), config.write_timeout_seconds
         if config.transport == "aio":
             from bascule_server.transports.aio_transport import AioTransport
 
-            return AioTransport(options, surroundings)
+            return AioTransport(options, surroundings, write_timeout)
         from bascule_server.transports.core_transport import CoreTransport
 
-        return CoreTransport(options, surroundings, quick_methods)
+        return CoreTransport(options, surroundings, quick_methods, write_timeout)
 
     def _add_services(self) -> None:
         # The generated functions know grpcio's own servers alone.
@@ -270,6 +284,21 @@ class Server:
         await self._transport.close()
         for executor in (self._worker, self._loader):
             executor.shutdown(wait=False, cancel_futures=True)
+
+
+class _BatcherDoor:
+    """Refuses calls that would wait too long for the batcher; see ``Door``."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+
+    def let_in(self, call: Call) -> None:
+        if call.method in COMPUTED:
+            self._batcher.let_in(call)
+
+    def check(self, call: Call) -> None:
+        if call.method in COMPUTED:
+            self._batcher.check(call)
 
 
 def event_loop(config: ServerConfig) -> Callable[[], asyncio.AbstractEventLoop]:

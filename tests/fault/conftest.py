@@ -1,8 +1,12 @@
-"""Artifacts that answer differently, and what they answer."""
+"""Server processes to be mistreated, and artifacts that answer differently with what they answer."""
 
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fault.costly import Costly, start_costly
 from fault.oracle import Oracle
 
 VARIANTS = 3
@@ -21,3 +25,30 @@ def oracle(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Oracl
         train(config, models, resume=False, observe=lambda _: None, with_baselines=False)
         artifacts.append(models / "tiny" / "1")
     return Oracle(artifacts)
+
+
+@pytest.fixture(params=["core", "aio"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """Tests that ask for it run with both."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def run_costly(tmp_path: Path) -> Iterator[Callable[..., Costly]]:
+    """Starts servers, whose ``fields`` are those of the configuration, and leaves none behind."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(row_milliseconds: float, stderr: Any = None, prefix: tuple[str, ...] = (), **fields: object) -> Costly:
+        name = tmp_path / str(len(started))
+        with name.with_suffix(".log").open("w") as log:
+            config = name.with_suffix(".toml")
+            started.append(start_costly(config, stderr or log, row_milliseconds, prefix, fields))
+        return Costly(started[-1])
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()

@@ -1,4 +1,4 @@
-"""Batches are what waits, in order of who waits for it; whatever is in a batch, everybody gets their own answers."""
+"""Batches are what waits; whatever is in a batch, everybody gets their own answers."""
 
 import asyncio
 import threading
@@ -8,15 +8,14 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bascule.v1.recommendation_service_pb2 import RankingPath
-from bascule_server.batcher import Batcher, Formed, Job, Rows, form_batch
+from bascule_server.batcher import Batcher
 from bascule_server.calls import Call
 from bascule_server.encoding import RowAnswer
 from bascule_server.errors import Reason, ServiceError
 from bascule_server.query import Answer, Query, QueryVector, Question, Rank
+from bascule_server.row_queue import RowQueue
 
 
 class Doubling:
@@ -39,79 +38,13 @@ def question(length: int) -> Question:
     return Question(Query(history=["i"] * length), Rank())
 
 
-ONE, OTHER = Doubling(), Doubling()
-
-
-def waiting(
-    *sizes: int, interactive: bool = True, scorer: Doubling = ONE, deadline: float = 100.0, done: bool = False
-) -> list[Rows]:
-    loop = asyncio.new_event_loop()
-    rows = []
-    for size in sizes:
-        result = loop.create_future()
-        if done:
-            result.cancel()
-        job = Job(scorer, [question(1)] * size, interactive, Call("/m", deadline), 0.0, result)
-        rows.append(Rows(job, 0, size))
-    loop.close()
-    return rows
-
-
-def sizes(rows: Sequence[Rows]) -> list[int]:
-    return [each.stop - each.start for each in rows]
-
-
-def test_a_batch_is_what_waits() -> None:
-    formed = form_batch(waiting(1, 2, 3), largest=10, now=0)
-    assert (sizes(formed.batch), formed.waiting, formed.over) == ([1, 2, 3], [], [])
-
-
-def test_a_job_that_does_not_fit_is_split() -> None:
-    formed = form_batch(waiting(3, 4, 1), largest=5, now=0)
-    assert (sizes(formed.batch), sizes(formed.waiting)) == ([3, 2], [2, 1])
-    assert [(rows.start, rows.stop) for rows in formed.waiting] == [(2, 4), (0, 1)]
-
-
-def test_interactive_rows_go_first_and_else_the_earlier_ones() -> None:
-    bulk, interactive = waiting(4, interactive=False), waiting(1, 2)
-    formed = form_batch([*bulk, *interactive], largest=4, now=0)
-    assert [rows.job for rows in formed.batch] == [interactive[0].job, interactive[1].job, bulk[0].job]
-    assert (sizes(formed.batch), sizes(formed.waiting)) == ([1, 2, 1], [3])
-
-
-def test_a_batch_is_of_one_scorer() -> None:
-    formed = form_batch([*waiting(1), *waiting(1, scorer=OTHER), *waiting(1)], largest=9, now=0)
-    assert [rows.job.scorer for rows in formed.batch] == [ONE, ONE]
-    assert [rows.job.scorer for rows in formed.waiting] == [OTHER]
-
-
-def test_what_nobody_wants_any_more_is_never_computed() -> None:
-    formed = form_batch([*waiting(1, deadline=5.0), *waiting(2, done=True), *waiting(3)], largest=9, now=5.0)
-    assert (sizes(formed.batch), sizes(formed.over)) == ([3], [1, 2])
-
-
-@given(st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.booleans()), max_size=8), st.integers(1, 12))
-def test_no_row_is_lost_or_doubled(jobs: list[tuple[int, bool, bool]], largest: int) -> None:
-    start = [
-        rows
-        for size, interactive, is_one in jobs
-        for rows in waiting(size, interactive=interactive, scorer=ONE if is_one else OTHER)
-    ]
-    seen: dict[Job, list[int]] = {rows.job: [] for rows in start}
-    left = start
-    while left:
-        formed: Formed = form_batch(left, largest, now=0)
-        assert 0 < sum(sizes(formed.batch)) <= largest
-        for rows in formed.batch:
-            seen[rows.job].extend(range(rows.start, rows.stop))
-        left = formed.waiting
-    assert all(rows == list(range(len(job.questions))) for job, rows in seen.items())
+ONE = Doubling()
 
 
 @asynccontextmanager
 async def running(largest: int, clock: Callable[[], float] = lambda: 0.0) -> AsyncIterator[Batcher]:
     with ThreadPoolExecutor(1) as worker:
-        batcher = Batcher(largest, worker, clock=clock)
+        batcher = Batcher(largest, worker, RowQueue(60.0), clock=clock)
         task = asyncio.create_task(batcher.run())
         try:
             yield batcher

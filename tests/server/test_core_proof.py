@@ -38,3 +38,10 @@ def test_a_server_that_is_told_to_use_the_public_transport_does_not_try_the_othe
     with capture_logs() as lines:
         assert with_working_transport(ServerConfig(transport="aio")).transport == "aio"
     assert not lines
+
+
+def test_a_core_that_cuts_off_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_test, "TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(c_core.IncomingCall, "cut_off", lambda *_: None)
+    with pytest.raises(CoreTestError, match="cut off"):
+        prove_core()

@@ -85,6 +85,17 @@ def test_of_calls_that_go_well_one_of_so_many_is_logged_and_each_that_is_slow() 
     assert [line["rows"] for line in lines] == [0, 3, 9]
 
 
+def test_of_calls_that_are_refused_one_of_so_many_is_logged() -> None:
+    seen: list[str] = []
+    log = CallLog(3, 1, lambda *told: seen.append(told[3]))
+    with capture_logs() as lines:
+        for _ in range(7):
+            log.failed(Call("/m"), ServiceError(Reason.OVERLOADED))
+        log.failed(Call("/m"), ServiceError(Reason.INVALID_FIELD))
+    assert [line["reason"] for line in lines] == ["OVERLOADED"] * 3 + ["INVALID_FIELD"]
+    assert seen == ["OVERLOADED"] * 7 + ["INVALID_FIELD"]
+
+
 def test_probes_are_no_news() -> None:
     with capture_logs() as lines, LOG.around(Call("/grpc.health.v1.Health/Check")):
         pass

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 import structlog
 
 from bascule_server.faults import fault
-from bascule_server.logs import configure_logs
+from bascule_server.logs import STANDARD_ERROR, configure_logs
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,25 @@ def test_a_full_disk_costs_lines_and_no_calls(monkeypatch: pytest.MonkeyPatch) -
     configure_logs("info")
     monkeypatch.setattr(sys, "stderr", FullDisk())
     structlog.get_logger().info("call")
+
+
+def test_a_reader_who_has_stopped_costs_lines_and_no_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "w") as blocked:
+        configure_logs("info")
+        monkeypatch.setattr(sys, "stderr", blocked)
+        lost = STANDARD_ERROR.lost_count
+        for number in range(100):
+            structlog.get_logger().info("call", number=number, text="x" * 5_000)
+        lost_count = STANDARD_ERROR.lost_count - lost
+        read = pipe.read1(1 << 20)
+        structlog.get_logger().info("read again")
+        blocked.close()
+        read += pipe.read()
+    lines = [line for line in read.decode().splitlines() if line.endswith("}")]
+    assert lost_count > 0
+    assert len(lines) == 100 - lost_count + 1
+    assert json.loads(lines[-1])["event"] == "read again"
 
 
 def test_a_fault_has_an_id_and_a_place_but_no_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,15 @@ def test_a_call_is_counted_by_its_method_and_status() -> None:
     assert value(metrics, "grpc_server_call_duration_seconds_count", grpc_method="/m", grpc_status="CANCELLED") == 1
 
 
+def test_refusals_are_counted_by_reason() -> None:
+    metrics = Metrics()
+    metrics.call_ended(Call("/m"), "UNAVAILABLE", 0.1, "OVERLOADED")
+    metrics.call_ended(Call("/m"), "UNAVAILABLE", 0.1, "OVERLOADED")
+    metrics.call_ended(Call("/m"), "NOT_FOUND", 0.1, "MODEL_NOT_FOUND")
+    assert value(metrics, "bascule_refused_calls_total", reason="OVERLOADED") == 2
+    assert value(metrics, "bascule_refused_calls_total", reason="MODEL_NOT_FOUND") is None
+
+
 def test_the_mean_batch_its_wait_and_its_time_can_be_told() -> None:
     metrics = Metrics()
     metrics.batch_computed(8, 0.125, 0.25)
@@ -42,6 +51,13 @@ def test_rows_that_are_held_are_asked_for_when_somebody_looks() -> None:
     assert value(metrics, "bascule_rows_held") == 3
     held[0] = 0
     assert value(metrics, "bascule_rows_held") == 0
+
+
+def test_the_limit_and_what_the_log_lost_are_asked_for_too() -> None:
+    metrics = Metrics()
+    metrics.watch_limit(lambda: 12.5)
+    metrics.watch_lost_lines(lambda: 4)
+    assert (value(metrics, "bascule_queue_limit_rows"), value(metrics, "bascule_log_lines_lost")) == (12.5, 4)
 
 
 def states(metrics: Metrics) -> dict[tuple[str, str], float]:

@@ -26,6 +26,7 @@ from bascule_server.errors import Reason, ServiceError
 from bascule_server.item_ids import ItemIds
 from bascule_server.models import Models, Route, ServingModel
 from bascule_server.query import Answer, NothingKnownError, Query, Question, Rank, Ranking
+from bascule_server.row_queue import RowQueue
 from bascule_server.servable import ServableVersion
 from bascule_server.versions.shadow import MAX_WAITING, Shadow
 
@@ -60,7 +61,7 @@ class Scene:
         self.models = Models()
         self.observed: list[tuple[str, float]] = []
         self.scorer = Fixed("abcd")
-        self.batcher = Batcher(1_024, WORKER, clock=clock)
+        self.batcher = Batcher(1_024, WORKER, RowQueue(60.0), clock=clock)
         self.shadow = Shadow(self.models, self.batcher, lambda model, share: self.observed.append((model, share)))
         self.served = self.serve("m/1", Fixed(""), [COUNTRY])
         self.shadowing = self.serve("m/2", self.scorer, [])

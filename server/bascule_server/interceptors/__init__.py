@@ -1,4 +1,4 @@
-"""What surrounds every call, whatever transport brings it: log, error boundary, draining, identity, deadline."""
+"""What surrounds every call, whatever transport brings it: log, error boundary, draining, deadline, identity."""
 
 from bascule_server.interceptors.deadline import TimeoutPolicy
 from bascule_server.interceptors.surroundings import Surroundings

@@ -19,15 +19,17 @@ from bascule_server.errors import ServiceError
 _log = structlog.get_logger()
 
 
-Observe: TypeAlias = Callable[[Call, str, float], None]
-"""Is told of a call, the name of its status and how many seconds it took."""
+Observe: TypeAlias = Callable[[Call, str, float, str], None]
+"""Is told of a call, the name of its status, how many seconds it took, and the name of the reason where it failed."""
 
 
 class CallLog:
     """Writes for one server."""
 
     def __init__(self, every: int, slow_seconds: float, observe: Observe = lambda *_: None) -> None:
-        """Logs each call that failed or took at least ``slow_seconds``, and one of ``every`` others.
+        """Logs each call that failed or took at least ``slow_seconds``.
+
+        Of those that went well one of ``every``, and as many of those that were refused (UNAVAILABLE).
 
         ``observe`` is told of each call.
         """
@@ -35,6 +37,7 @@ class CallLog:
         self._slow_seconds = slow_seconds
         self._every = every
         self._turns = itertools.count()
+        self._refusals = itertools.count()
 
     @contextmanager
     def around(self, call: Call) -> Iterator[None]:
@@ -53,21 +56,23 @@ class CallLog:
     def answered(self, call: Call) -> None:
         """The call ended well."""
         seconds = time.monotonic() - call.start
-        self._observe(call, StatusCode.OK.name, seconds)
+        self._observe(call, StatusCode.OK.name, seconds, "")
         if seconds >= self._slow_seconds or next(self._turns) % self._every == 0:
             _write(call, seconds, {"code": StatusCode.OK.name})
 
     def failed(self, call: Call, error: ServiceError) -> None:
         """The call ended with an error."""
-        seconds, code = time.monotonic() - call.start, error.reason.code.name
-        self._observe(call, code, seconds)
-        _write(call, seconds, {"code": code, "reason": error.reason.name, **error.metadata})
+        seconds, code = time.monotonic() - call.start, error.reason.code
+        self._observe(call, code.name, seconds, error.reason.name)
+        # A server that refuses has no time to write that down each time.
+        if code is not StatusCode.UNAVAILABLE or next(self._refusals) % self._every == 0:
+            _write(call, seconds, {"code": code.name, "reason": error.reason.name, **error.metadata})
 
     def left(self, call: Call) -> None:
         """The call ended without an answer: its caller left, or its time was over."""
         now = time.monotonic()
         code = (StatusCode.DEADLINE_EXCEEDED if now >= call.deadline else StatusCode.CANCELLED).name
-        self._observe(call, code, now - call.start)
+        self._observe(call, code, now - call.start, "")
         _write(call, now - call.start, {"code": code})
 
 

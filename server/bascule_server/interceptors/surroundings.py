@@ -1,4 +1,4 @@
-"""Surrounds each call, from the outside in: log, error boundary, draining, identity, deadline."""
+"""Surrounds each call, from the outside in: log, error boundary, draining, deadline. Before: identity, and the door."""
 
 import asyncio
 import time
@@ -14,6 +14,27 @@ from bascule_server.interceptors.deadline import TimeoutPolicy, deadline
 from bascule_server.interceptors.error_boundary import error_boundary
 
 
+class Door(Protocol):
+    """Where calls are refused before their messages are read."""
+
+    def let_in(self, call: Call) -> None:
+        """A call has come. Raises ``ServiceError`` where it is refused."""
+
+    def check(self, call: Call) -> None:
+        """Its message is there. Raises ``ServiceError`` where it is refused after all."""
+
+
+class _OpenDoor:
+    def let_in(self, call: Call) -> None:
+        pass
+
+    def check(self, call: Call) -> None:
+        pass
+
+
+OPEN_DOOR = _OpenDoor()
+
+
 class Gatekeeper(Protocol):
     """What decides who may call."""
 
@@ -25,13 +46,19 @@ class Surroundings:
     """What all calls of one server have around them."""
 
     def __init__(
-        self, timeouts: TimeoutPolicy, draining: Draining, log: CallLog, gate: Gatekeeper | None = None
+        self,
+        timeouts: TimeoutPolicy,
+        draining: Draining,
+        log: CallLog,
+        gate: Gatekeeper | None = None,
+        door: Door = OPEN_DOOR,
     ) -> None:
         """``gate`` is None where everybody may call."""
         self._timeouts = timeouts
         self._gate = gate
         self.draining = draining
         self.log = log
+        self.door = door
 
     def call(self, method: str, allowed_seconds: float | None, *, is_stream: bool) -> Call:
         """A call that begins now.
@@ -44,8 +71,13 @@ class Surroundings:
         now = time.monotonic()
         return Call(method, now + self._timeouts.timeout(allowed_seconds, is_stream=is_stream), now)
 
-    def admit(self, call: Call, presented: Presented) -> None:
-        """Finds out what the caller may have, by what it proves itself with.
+    def admit(self, call: Call, presented: Presented, host: str) -> None:
+        """Finds out who calls, and what the caller may have.
+
+        Args:
+            call: whose caller it is.
+            presented: what the caller proves itself with.
+            host: where the call came from, by which those are known who prove nothing.
 
         Raises:
             ServiceError: UNAUTHENTICATED or METHOD_NOT_ALLOWED.
@@ -53,14 +85,14 @@ class Surroundings:
         if self._gate is not None:
             call.access = self._gate.access(call.method, presented)
             call.access.check()
+        call.caller = call.access.caller or host
 
     @asynccontextmanager
-    async def around(self, call: Call, presented: Presented, *, is_stream: bool) -> AsyncIterator[None]:
+    async def around(self, call: Call, *, is_stream: bool) -> AsyncIterator[None]:
         """Surrounds what the running task does to answer ``call``. Of exceptions, raises ``ServiceError`` alone."""
         CURRENT_CALL.set(call)
         task = cast(asyncio.Task[None], asyncio.current_task())
         draining = nullcontext() if call.is_probe else self.draining.in_flight(task, is_stream=is_stream)
         with self.log.around(call), error_boundary(), draining:
-            self.admit(call, presented)
             async with deadline(call):
                 yield

@@ -65,6 +65,12 @@ class IncomingCall:
         self.metadata: Metadata = event.invocation_metadata
 
     @property
+    def peer(self) -> str:
+        """Who calls: ``ipv4:127.0.0.1:40000``, for instance."""
+        peer: bytes = self._call.peer()
+        return peer.decode()
+
+    @property
     def remaining_seconds(self) -> float | None:
         """Until the caller's deadline, below 0 where it has passed; None where there is none."""
         remaining = self._deadline - time.time()
@@ -130,6 +136,10 @@ class IncomingCall:
         if not has_begun:
             operations = (cygrpc.SendInitialMetadataOperation((), _NO_FLAGS), *operations)
         self._start(operations if is_watched else (*operations, _close()), then)
+
+    def cut_off(self, code: grpc.StatusCode, text: str) -> None:
+        """Ends the call at once, whatever operations are under way: these fail."""
+        self._call.cancel(code.value[0], text)
 
     def _start(self, operations: tuple[Any, ...], then: Callable[[bool], None]) -> None:
         self._call.start_server_batch(operations, lambda event: then(event.success))

@@ -15,8 +15,9 @@ from bascule_server.transports.c_core import Event, Queue, handle
 SLICE_SECONDS = 0.02
 """How long it waits for the core at a time. What else the loop waits for, such as signals, it sees then."""
 
-MAX_ROUNDS = 3
-"""How often events are taken before other callbacks have their turn."""
+TURN_SECONDS = 0.005
+"""How long events are handled, as long as there are more, before other callbacks have their turn. Calls that wait to
+be refused must not pile up in the core, nor must refusing them take all the time."""
 
 HURRIED_SLICE_SECONDS = 0.001
 """The same while another thread works for the loop."""
@@ -48,7 +49,8 @@ class CoreEventLoop(asyncio.SelectorEventLoop):
 
     def _handle_all(self, events: Sequence[Event]) -> None:
         """Handles the events, and those that came of it: what a caller has sent already is read at once."""
-        for _ in range(MAX_ROUNDS):
+        end = self.time() + TURN_SECONDS
+        while self.time() < end:
             for event in events:
                 try:
                     handle(event)

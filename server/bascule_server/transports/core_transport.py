@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -12,28 +12,36 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 
-from bascule_server.errors import Reason, ServiceError
-from bascule_server.faults import fault
+from bascule_server.calls import Call
+from bascule_server.errors import ServiceError
 from bascule_server.identity import Presented
 from bascule_server.interceptors import Surroundings
+from bascule_server.interceptors.error_boundary import error_boundary
+from bascule_server.transports.awaited_call import AwaitedCall
 from bascule_server.transports.c_core import CoreServer, IncomingCall
 from bascule_server.transports.core_loop import CoreEventLoop
-from bascule_server.transports.messages import Metadata, lenient, readable, trailing_metadata
-from bascule_server.transports.transport import QuickMethod, QuickMethods
+from bascule_server.transports.messages import Metadata, check_size, host_of, lenient, readable, trailing_metadata
+from bascule_server.transports.quick_call import QuickCall
+from bascule_server.transports.transport import QuickMethods
 
 CALLS_ASKED_FOR = 64
 """Calls that the core may hand over before it is asked again: as many come in together as wait."""
 
+SWEEP_SECONDS = 1.0
+"""How often calls are looked for whose message does not come, or whose answer is not taken."""
+
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Start: TypeAlias = Callable[[Callable[[Any], None]], None]
-"""Starts an operation, and calls what it is given with the outcome."""
 
 
 class CoreTransport:
     """See ``Transport``. Made in a ``CoreEventLoop``, in which it runs."""
 
     def __init__(
-        self, options: Sequence[tuple[str, int]], surroundings: Surroundings, quick_methods: QuickMethods
+        self,
+        options: Sequence[tuple[str, int]],
+        surroundings: Surroundings,
+        quick_methods: QuickMethods,
+        write_timeout_seconds: float = 120.0,
     ) -> None:
         loop = asyncio.get_running_loop()
         if not isinstance(loop, CoreEventLoop):
@@ -43,7 +51,10 @@ class CoreTransport:
         self._quick_methods = quick_methods
         self._generic_handlers: list[grpc.GenericRpcHandler] = []
         self._handlers: dict[str, Handler | None] = {}
+        self._write_timeout_seconds = write_timeout_seconds
         self._tasks: set[asyncio.Task[None]] = set()
+        self._quick_calls: set[QuickCall] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """See ``Transport``."""
@@ -61,9 +72,12 @@ class CoreTransport:
         self._server.start()
         for _ in range(CALLS_ASKED_FOR):
             self._server.request(self._arrived)
+        self._sweep()
 
     async def close(self) -> None:
         """See ``Transport``."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         ended = asyncio.get_running_loop().create_future()
         self._server.stop(lambda: ended.set_result(None))
         for task in self._tasks:
@@ -74,16 +88,51 @@ class CoreTransport:
     def _arrived(self, incoming: IncomingCall) -> None:
         self._server.request(self._arrived)
         if quick := self._quick_methods.get(incoming.method):
-            incoming.receive(_QuickCall(incoming, quick, self._surroundings).received)
+            if call := self._let_in(incoming):
+                quick_call = QuickCall(incoming, call, quick, self._surroundings, self._quick_calls.discard)
+                self._quick_calls.add(quick_call)
+                incoming.receive(quick_call.received)
             return
         handler = self._handler(incoming)
         if handler is None:
             incoming.fail(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", (), _ignore, is_watched=False)
             return
-        task = asyncio.create_task(self._serve(_AwaitedCall(incoming), handler))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        incoming.watch(partial(_cancel_if, task))
+        # A stream is refused by its task, since grpc.aio's clients lose the status where they are faster to write.
+        if call := self._call(incoming, is_stream=True) if handler.response_streaming else self._let_in(incoming):
+            awaited = AwaitedCall(incoming, self._write_timeout_seconds)
+            task = asyncio.create_task(self._serve(awaited, handler, call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            incoming.watch(partial(_cancel_if, task))
+
+    def _call(self, incoming: IncomingCall, *, is_stream: bool) -> Call:
+        return self._surroundings.call(incoming.method, incoming.remaining_seconds, is_stream=is_stream)
+
+    def _admit(self, incoming: IncomingCall, call: Call) -> None:
+        check_size(incoming.metadata)
+        presented = Presented(incoming.metadata, incoming.peer_names)
+        self._surroundings.admit(call, presented, host_of(incoming.peer))
+
+    def _let_in(self, incoming: IncomingCall) -> Call | None:
+        """The unary call, unless it is refused, which costs little: its message is not read."""
+        call = self._call(incoming, is_stream=False)
+        try:
+            with error_boundary():
+                self._admit(incoming, call)
+                self._surroundings.door.let_in(call)
+        except ServiceError as error:
+            self._surroundings.log.failed(call, error)
+            code, metadata = error.reason.code, trailing_metadata(error)
+            incoming.fail(code, str(error), metadata, _ignore, is_watched=False)
+            return None
+        return call
+
+    def _sweep(self) -> None:
+        """Ends calls whose message does not come, or whose answer is not taken. Without a timer for each."""
+        now = time.monotonic()
+        for quick_call in tuple(self._quick_calls):
+            quick_call.sweep(now, self._write_timeout_seconds)
+        self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
 
     def _handler(self, incoming: IncomingCall) -> Handler | None:
         """The handler of the call's method, looked up once where there is one."""
@@ -96,16 +145,18 @@ class CoreTransport:
                 self._handlers[incoming.method] = found
         return found
 
-    async def _serve(self, awaited: _AwaitedCall, handler: Handler) -> None:
+    async def _serve(self, awaited: AwaitedCall, handler: Handler, call: Call) -> None:
         """Answers one call."""
-        incoming, is_stream = awaited.incoming, handler.response_streaming
-        call = self._surroundings.call(incoming.method, incoming.remaining_seconds, is_stream=is_stream)
+        is_stream = handler.response_streaming
         try:
-            async with self._surroundings.around(call, _presented(incoming), is_stream=is_stream):
+            async with self._surroundings.around(call, is_stream=is_stream):
                 if is_stream:
+                    self._admit(awaited.incoming, call)
                     await _answer_stream(awaited, handler)
                     return
-                request = readable(lenient(handler)(await awaited.only_message()))
+                message = await awaited.only_message()
+                self._surroundings.door.check(call)
+                request = readable(lenient(handler)(message))
                 response = _serialised(handler, await cast(Any, handler.unary_unary)(request, None))
             await awaited.answer(response)
         except ServiceError as error:
@@ -120,7 +171,7 @@ class _CallDetails:
     invocation_metadata: Metadata
 
 
-async def _answer_stream(awaited: _AwaitedCall, handler: Handler) -> None:
+async def _answer_stream(awaited: AwaitedCall, handler: Handler) -> None:
     requests: object
     if handler.request_streaming:
         requests, method = _requests(awaited, handler), handler.stream_stream
@@ -132,7 +183,7 @@ async def _answer_stream(awaited: _AwaitedCall, handler: Handler) -> None:
     await awaited.end()
 
 
-async def _requests(awaited: _AwaitedCall, handler: Handler) -> AsyncIterator[object]:
+async def _requests(awaited: AwaitedCall, handler: Handler) -> AsyncIterator[object]:
     deserialise = lenient(handler)
     while (message := await awaited.message()) is not None:
         yield readable(deserialise(message))
@@ -142,10 +193,6 @@ def _serialised(handler: Handler, response: object) -> bytes:
     return cast(Callable[[object], bytes], handler.response_serializer)(response)
 
 
-def _presented(incoming: IncomingCall) -> Presented:
-    return Presented(incoming.metadata, incoming.peer_names)
-
-
 def _cancel_if(task: asyncio.Task[None], is_cut_short: bool) -> None:
     if is_cut_short:
         task.cancel()
@@ -153,138 +200,3 @@ def _cancel_if(task: asyncio.Task[None], is_cut_short: bool) -> None:
 
 def _ignore(_: object) -> None:
     pass
-
-
-def _nothing() -> None:
-    pass
-
-
-class _AwaitedCall:
-    """A call whose operations are awaited."""
-
-    def __init__(self, incoming: IncomingCall) -> None:
-        self.incoming = incoming
-        self._has_begun = False
-
-    async def message(self) -> bytes | None:
-        """The next message; None at the end."""
-        message: bytes | None = await _outcome(self.incoming.receive)
-        return message
-
-    async def only_message(self) -> bytes:
-        """The message of a call that has one.
-
-        Raises:
-            ServiceError: MALFORMED_MESSAGE, it has none.
-        """
-        return _present(await self.message())
-
-    async def send(self, message: bytes) -> None:
-        """Sends one of several messages, when the reader has room for it."""
-        await self._begin()
-        await self._sent(lambda then: self.incoming.send(message, then))
-
-    async def end(self) -> None:
-        """Ends a stream well."""
-        await self._begin()
-        await self._sent(self.incoming.end)
-
-    async def answer(self, message: bytes) -> None:
-        """Answers a call with its one message."""
-        await self._sent(lambda then: self.incoming.answer(message, then))
-
-    async def fail(self, error: ServiceError) -> None:
-        """Ends the call with what is wrong."""
-        code, metadata = error.reason.code, trailing_metadata(error)
-        await _outcome(lambda then: self.incoming.fail(code, str(error), metadata, then, has_begun=self._has_begun))
-
-    async def _begin(self) -> None:
-        if not self._has_begun:
-            self._has_begun = True
-            await self._sent(self.incoming.begin)
-
-    async def _sent(self, start: Start) -> None:
-        if not await _outcome(start):
-            # The caller has left, of which the core tells in its own time.
-            raise asyncio.CancelledError
-
-
-def _outcome(start: Start) -> Awaitable[Any]:
-    future = asyncio.get_running_loop().create_future()
-    start(lambda outcome: None if future.done() else future.set_result(outcome))
-    return future
-
-
-def _present(message: bytes | None) -> bytes:
-    if message is None:
-        raise ServiceError(Reason.MALFORMED_MESSAGE)
-    return message
-
-
-class _QuickCall:
-    """A unary call that no task waits for; see ``Reply``."""
-
-    __slots__ = ("_call", "_incoming", "_is_watched", "_method", "_surroundings", "_timer", "is_over", "when_over")
-
-    def __init__(self, incoming: IncomingCall, method: QuickMethod, surroundings: Surroundings) -> None:
-        self._incoming = incoming
-        self._method = method
-        self._surroundings = surroundings
-        self._is_watched = False
-        self._timer: asyncio.TimerHandle | None = None
-        self.is_over = False
-        self.when_over: Callable[[], None] = _nothing
-
-    def received(self, message: bytes | None) -> None:
-        """Has the call answered, now that its message is there."""
-        self._call = self._surroundings.call(self._incoming.method, self._incoming.remaining_seconds, is_stream=False)
-        try:
-            self._surroundings.draining.enter(self)
-            self._surroundings.admit(self._call, _presented(self._incoming))
-            self._method(_present(message), self._call, self)
-        except ServiceError as error:
-            self.fail(error)
-        except Exception as exception:  # noqa: BLE001 - nothing leaves but our own errors
-            self.fail(fault(exception))
-
-    def send(self, message: bytes) -> None:
-        """See ``Reply``."""
-        self._end()
-        self._surroundings.log.answered(self._call)
-        self._incoming.answer(message, self._leave, is_watched=self._is_watched)
-
-    def fail(self, error: ServiceError) -> None:
-        """See ``Reply``."""
-        if self.is_over:
-            return
-        self._end()
-        self._surroundings.log.failed(self._call, error)
-        code, metadata = error.reason.code, trailing_metadata(error)
-        self._incoming.fail(code, str(error), metadata, self._leave, is_watched=self._is_watched)
-
-    def delay(self) -> None:
-        """See ``Reply``."""
-        if self.is_over or self._is_watched:
-            return
-        self._is_watched = True
-        self._incoming.watch(self._left)
-        remaining = max(0.0, self._call.deadline - time.monotonic())
-        self._timer = asyncio.get_running_loop().call_later(remaining, self.fail, _LATE)
-
-    def _end(self) -> None:
-        self.is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self.when_over()
-
-    def _left(self, is_cut_short: bool) -> None:
-        if is_cut_short and not self.is_over:
-            self._end()
-            self._surroundings.log.left(self._call)
-            self._leave(False)
-
-    def _leave(self, _: bool) -> None:
-        self._surroundings.draining.leave(self)
-
-
-_LATE = ServiceError(Reason.DEADLINE_EXCEEDED)

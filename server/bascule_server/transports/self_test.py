@@ -1,23 +1,27 @@
 """Proves that gRPC's C core does what the transport asks of it, before anybody depends on that.
 
 The transport stands on a private module of grpcio, which may change with any release. So calls over loopback are made
-at each start: one that is answered, one that fails, one whose deadline passes and one that its caller cancels. Where
-calls are to come over TLS, these do too, with certificates made for the moment, by which the callers are known.
+at each start: one that is answered, one that fails, one whose deadline passes, one that its caller cancels and one that
+is cut off. Where calls are to come over TLS, these do too, with certificates made for the moment, by which the callers
+are known.
 """
 
 import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import grpc
 
+from bascule_server.calls import Call
 from bascule_server.draining import Draining
 from bascule_server.errors import Reason, ServiceError
 from bascule_server.identity import OPEN, Access, Presented
 from bascule_server.interceptors import Surroundings, TimeoutPolicy
 from bascule_server.interceptors.call_log import CallLog
 from bascule_server.transports.throwaway_pair import NAME, ThrowawayPair
+from bascule_server.transports.transport import Reply
 
 SERVICE = "bascule.SelfTest"
 TIMEOUT_SECONDS = 5.0
@@ -47,7 +51,7 @@ def prove_core(*, over_tls: bool = False) -> None:
 
     async def serve() -> None:
         surroundings = Surroundings(TimeoutPolicy(60, 60), Draining(), CallLog(10**9, 10**9), handler)
-        transport = CoreTransport([("grpc.so_reuseport", 0)], surroundings, {})
+        transport = CoreTransport([("grpc.so_reuseport", 0)], surroundings, {_path("Cut"): _cut})
         transport.add_generic_rpc_handlers([handler.generic()])
         handler.port = transport.listen("127.0.0.1:0", None if pair is None else pair.of_server())
         await transport.start()
@@ -117,6 +121,12 @@ class _Handler:
         return b""
 
 
+def _cut(_message: bytes, _call: Call, reply: Reply) -> None:
+    from bascule_server.transports.quick_call import QuickCall
+
+    cast(QuickCall, reply).cut_off()
+
+
 def _ask(handler: _Handler, pair: ThrowawayPair | None) -> None:
     with _channel(handler.port, pair) as channel:
         echo, fail, wait = (_method(channel, name) for name in ("Echo", "Fail", "Wait"))
@@ -132,6 +142,9 @@ def _ask(handler: _Handler, pair: ThrowawayPair | None) -> None:
         _expect(echo(b"b", timeout=TIMEOUT_SECONDS) == b"b", "calls are answered beside each other")
         call.cancel()
         _expect(handler.was_left.wait(TIMEOUT_SECONDS), "a call that is cancelled is left")
+        cut = _method(channel, "Cut").future(b"", timeout=TIMEOUT_SECONDS / 2)
+        is_told = _code(cut) is Reason.READER_STOPPED.code and cut.details() == Reason.READER_STOPPED.text
+        _expect(is_told, "a caller whose call is cut off is told why")
 
 
 def _are_known(presented: Presented | None, pair: ThrowawayPair | None) -> bool:
@@ -158,7 +171,11 @@ def _channel(port: int, pair: ThrowawayPair | None) -> Iterator[grpc.Channel]:
 
 
 def _method(channel: grpc.Channel, name: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":
-    return channel.unary_unary(f"/{SERVICE}/{name}")
+    return channel.unary_unary(_path(name))
+
+
+def _path(name: str) -> str:
+    return f"/{SERVICE}/{name}"
 
 
 def _code(call: "grpc.Future[bytes]") -> grpc.StatusCode:

@@ -1,0 +1,126 @@
+"""More is asked than the server can answer: it answers as much as ever, in time, and refuses the rest at once."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from fault.open_loop import Outcome, connected, keep_asking, offer
+
+from bascule.v1 import recommendation_service_pb2 as pb
+from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
+
+ROW_MILLISECONDS = {"core": 18.0, "aio": 25.0}
+"""Batches of the first are computed in the event loop, those of the second beside it."""
+
+TIMEOUT_SECONDS = 1.0
+SECONDS = 6.0
+OK, UNAVAILABLE = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE
+
+
+def told(what: str, outcome: Outcome) -> str:
+    counts = ", ".join(f"{count} {code.name}" for code, count in outcome.codes.items())
+    return f"{what}: {outcome.goodput:.1f} answers/s, p99 {1_000 * outcome.p99:.0f} ms ({counts})"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [3, 10])
+async def test_goodput_holds_under_overload_and_all_is_well_soon_after(
+    run_costly: Any, transport: str, times: int
+) -> None:
+    server = run_costly(ROW_MILLISECONDS[transport], transport=transport)
+    async with connected(server.port) as channels:
+        peak = await keep_asking(channels, concurrency=8, seconds=SECONDS)
+        over = await offer(channels, times * peak.goodput, SECONDS, TIMEOUT_SECONDS)
+        recovery = await keep_asking(channels, concurrency=1, seconds=5.0)
+        after = await offer(channels, peak.goodput / 2, 3.0, TIMEOUT_SECONDS)
+    print(f"\n{transport}, {times} times: goodput {over.goodput / peak.goodput:.0%} of the peak")
+    for what, outcome in {"peak": peak, "overload": over, "recovery": recovery, "after": after}.items():
+        print("   ", told(what, outcome))
+    assert over.goodput >= 0.9 * peak.goodput
+    assert set(over.codes) == {OK, UNAVAILABLE}
+    assert not over.without_retry_info
+    assert max(over.latencies) < TIMEOUT_SECONDS
+    assert set(after.codes) == {OK}
+
+
+@asynccontextmanager
+async def relay(port: int, source: str) -> AsyncIterator[int]:
+    """A port whose connections go on to the server, as if they came from another host."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        finally:
+            writer.close()
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+        copying.append(asyncio.ensure_future(copy(reader, there_writer)))
+        copying.append(asyncio.ensure_future(copy(there_reader, writer)))
+
+    copying: list[asyncio.Future[None]] = []
+    server = await asyncio.start_server(join, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for each in copying:
+            each.cancel()
+        await asyncio.gather(*copying, return_exceptions=True)
+        # Transports close in the next round.
+        await asyncio.sleep(0)
+
+
+@pytest.mark.slow
+async def test_who_asks_ten_times_their_share_leaves_the_others_theirs(run_costly: Any, transport: str) -> None:
+    row_milliseconds = ROW_MILLISECONDS[transport]
+    capacity = 1_000 / row_milliseconds
+    server = run_costly(row_milliseconds, transport=transport)
+    async with (
+        relay(server.port, "127.0.0.2") as port,
+        connected(server.port) as greedy,
+        connected(port) as modest,
+    ):
+        too_much, share = await asyncio.gather(
+            offer(greedy, 5 * capacity, SECONDS, TIMEOUT_SECONDS),
+            offer(modest, 0.4 * capacity, SECONDS, TIMEOUT_SECONDS),
+        )
+    kept = share.codes[OK] / share.codes.total()
+    print(f"\n{transport}: who asks 0.4 of the capacity beside one who asks 5 times it gets {kept:.1%} answered")
+    print("   ", told("modest", share))
+    print("   ", told("greedy", too_much))
+    assert kept >= 0.99
+    assert share.p99 < too_much.p99
+
+
+async def rows_of_a_stream(channel: grpc.aio.Channel, seconds: float) -> int:
+    """How many rows a stream is answered that always has more to ask."""
+    stub: Any = RecommendationServiceStub(channel)
+    queries = [pb.Query(user=pb.User(history=["i"]))] * 4
+    call = stub.StreamRecommendItems(itertools.repeat(pb.StreamRecommendItemsRequest(queries=queries)))
+    rows, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        rows += len((await call.read()).results)
+    call.cancel()
+    return rows
+
+
+@pytest.mark.slow
+async def test_streams_go_on_beside_too_many_calls(run_costly: Any, transport: str) -> None:
+    row_milliseconds = ROW_MILLISECONDS[transport]
+    capacity = 1_000 / row_milliseconds
+    server = run_costly(row_milliseconds, transport=transport)
+    async with connected(server.port) as channels:
+        rows, over = await asyncio.gather(
+            rows_of_a_stream(channels[0], SECONDS), offer(channels, 3 * capacity, SECONDS, TIMEOUT_SECONDS)
+        )
+    print(f"\n{transport}: beside three times too many calls a stream gets {rows / SECONDS / capacity:.1%} of the rows")
+    assert 0.05 * capacity * SECONDS <= rows <= 0.2 * capacity * SECONDS
+    assert over.goodput >= 0.8 * capacity * 0.9
