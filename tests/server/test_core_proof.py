@@ -5,7 +5,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it has no types
 from structlog.testing import capture_logs
 
 from bascule_server.config import ServerConfig
-from bascule_server.server import with_working_transport
+from bascule_server.process import with_working_transport
 from bascule_server.transports import c_core, self_test
 from bascule_server.transports.self_test import CoreTestError, prove_core
 

@@ -30,18 +30,19 @@ def serve(
     from bascule_server.footprint import keep_small
 
     keep_small()
-    from bascule_server import server
+    from bascule_server import process
     from bascule_server.artifact import ArtifactError
     from bascule_server.config import ConfigError, read_config
     from bascule_server.logs import configure_logs
+    from bascule_server.server import ListenError
     from bascule_server.workers import CrashLoopError, WorkerError
 
     given = {"listen": listen, "workers": workers, "reflection": reflection}
     try:
         config = read_config(config_path, {name: value for name, value in given.items() if value is not None})
         configure_logs(config.log_level)
-        server.run(config, models_root, lambda port: _write_port(port_file, port))
-    except (ArtifactError, ConfigError, server.ListenError, WorkerError) as error:
+        process.run(config, models_root, lambda port: _write_port(port_file, port))
+    except (ArtifactError, ConfigError, ListenError, WorkerError) as error:
         raise CommandFailed(str(error)) from error
     except CrashLoopError as error:
         raise click.ClickException(str(error)) from error

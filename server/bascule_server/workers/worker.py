@@ -20,28 +20,28 @@ CANNOT_START = 2
 
 def main(models_root: Path) -> int:
     """Serves in this process; the exit status where it could not start."""
-    from bascule_server import server
     from bascule_server.artifact import ArtifactError
     from bascule_server.logs import configure_logs
+    from bascule_server.server import ListenError, event_loop
 
     config = ServerConfig.model_validate_json(sys.stdin.buffer.readline())
     configure_logs(config.log_level)
     threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
     try:
-        with asyncio.Runner(loop_factory=server.event_loop(config)) as runner:
+        with asyncio.Runner(loop_factory=event_loop(config)) as runner:
             runner.run(_serve(config, models_root))
-    except (ArtifactError, ConfigError, server.ListenError) as error:
+    except (ArtifactError, ConfigError, ListenError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return CANNOT_START
     return 0
 
 
 async def _serve(config: ServerConfig, models_root: Path) -> None:
-    from bascule_server import server
+    from bascule_server import process
 
     pulse = asyncio.create_task(Pulse(sys.stdout.fileno()).keep())
     try:
-        await server.serve(config, models_root, _say_serving)
+        await process.serve(config, models_root, _say_serving)
     finally:
         pulse.cancel()
 
