@@ -265,7 +265,9 @@ async def test_a_log_that_cannot_be_written_fails_the_call_and_is_written_when_i
     (own_models / "tiny" / NAME).mkdir()
     with pytest.raises(UnavailableError) as caught:
         await asyncio.to_thread(catalogue.upsert, {"new": {}})
-    assert (caught.value.reason, caught.value.retry_after) == ("LOG_FAILED", 1.0)
+    assert caught.value.reason == "LOG_FAILED"
+    assert caught.value.retry_after is not None
+    assert 0.5 <= caught.value.retry_after <= 1.5
     (own_models / "tiny" / NAME).rmdir()
     assert await asyncio.to_thread(catalogue.upsert, {"new": {}}) == 1
     await asyncio.to_thread(until, lambda: catalogue.state().revision == 1)
