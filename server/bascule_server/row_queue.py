@@ -20,6 +20,10 @@ PATIENCE = 0.25
 STREAM_SHARE = 0.1
 """The part of the rows that streams get where calls would have all of them."""
 
+EXPECTED_SECONDS = 0.1
+"""For which calls are expected whose messages are yet to come: some never have rows, since their callers leave or what
+they ask is not valid."""
+
 KEPT = 0.8
 """How much of a batch's weight is left at the next one, in what a row took lately."""
 
@@ -37,6 +41,7 @@ class RowQueue:
         self._expected: dict[str, int] = {}
         self._expected_count = 0
         """Calls let in since the last batch whose messages are yet to come, by caller and in all."""
+        self._expected_since = 0.0
         self._rows_per_call = 1.0
         """Of late."""
         self._stream_credit = 0.0
@@ -71,6 +76,9 @@ class RowQueue:
         Raises:
             ServiceError: OVERLOADED, they would wait too long.
         """
+        if now - self._expected_since > EXPECTED_SECONDS:
+            self._expect_none()
+            self._expected_since = now
         expected, per_call = self._expected, self._rows_per_call
         self._refuse_if(call, now, per_call * self._expected_count, per_call * expected.get(call.caller, 0))
         expected[call.caller] = expected.get(call.caller, 0) + 1
@@ -134,6 +142,10 @@ class RowQueue:
         waited = now - job.arrival
         return job.interactive and not rows.start and waited > self._patience_seconds(job.call, job.arrival)
 
+    def _expect_none(self) -> None:
+        self._expected.clear()
+        self._expected_count = 0
+
     def _count_again(self, batch: Sequence[Rows]) -> None:
         served = {rows.job.call.caller for rows in batch if rows.job.interactive}
         calls = Counter[str]({caller: 0 for caller in self._calls if caller not in served} | dict.fromkeys(served, 0))
@@ -145,8 +157,7 @@ class RowQueue:
                 stream_row_count += rows.count
         self._calls = +calls
         self._call_row_count = self._calls.total()
-        self._expected.clear()
-        self._expected_count = 0
+        self._expect_none()
         if stream_row_count:
             given = count_rows(rows for rows in batch if not rows.job.interactive)
             self._stream_credit += STREAM_SHARE * count_rows(batch) - given

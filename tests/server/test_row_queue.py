@@ -142,6 +142,16 @@ def test_calls_whose_messages_are_yet_to_come_are_counted_with_the_rows_of_other
         queue.let_in(Call("/m", 1_000.0, caller="a"), 0.0)
 
 
+def test_calls_that_never_have_rows_shut_nobody_out_for_longer_than_a_tenth_of_a_second() -> None:
+    queue = at_pace(0.1)
+    for _ in range(11):
+        # Their callers leave, or ask for what is not valid, and no batch is ever computed.
+        queue.let_in(Call("/m", 1_000.0, caller="a"), 0.0)
+    with pytest.raises(ServiceError):
+        queue.let_in(Call("/m", 1_000.0, caller="a"), 0.1)
+    queue.let_in(Call("/m", 1_000.0, caller="a"), 0.2)
+
+
 def test_as_many_rows_wait_as_are_computed_in_time() -> None:
     queue = at_pace(0.1)
     assert queue.limit == 10
