@@ -61,8 +61,12 @@ async def test_every_method_brings_the_token_of_the_moment(hearing: tuple[str, H
         catalogue.retire(["i"])
     methods = ["RecommendItems", "BatchRecommendItems", "StreamRecommendItems", "ScoreItems", "EmbedQueries"]
     methods += ["ListModels", "Check", "RecommendItems", "StreamRecommendItems"]
-    expected = [(method, f"Bearer t{number}") for number, method in enumerate(methods)]
-    assert handler.heard == [*expected, ("RetireItems", "Bearer fixed")]
+    *of_moments, last = handler.heard
+    assert last == ("RetireItems", "Bearer fixed")
+    assert [token for _, token in of_moments] == [f"Bearer t{number}" for number in range(len(of_moments))]
+    # A stream of grpc.aio that is refused while it writes may lose the status, and is then begun again.
+    heard = [method for method, _ in of_moments]
+    assert heard == [*methods, *["StreamRecommendItems"] * (len(heard) - len(methods))]
 
 
 def test_both_attempts_of_a_hedged_call_bring_it(hearing: tuple[str, Hearing]) -> None:
