@@ -7,6 +7,7 @@ answers, so that a time-out can be kept and an answer that is there is seen; it 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from itertools import cycle
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -119,8 +120,9 @@ class SyncStream:
     def __init__(self, open_stream: OpenStream) -> None:
         self._requests: SimpleQueue[StreamRecommendItemsRequest | None] = SimpleQueue()
         self._events: SimpleQueue[Event] = SimpleQueue()
-        self._call = open_stream(iter(self._requests.get, None))
-        Thread(target=self._read, name="bascule-stream", daemon=True).start()
+        opened: Future[Any] = Future()
+        Thread(target=self._read, args=(open_stream, opened), name="bascule-stream", daemon=True).start()
+        self._call = opened.result()
 
     def send(self, request: StreamRecommendItemsRequest) -> None:
         """Sends a message as soon as the connection takes it."""
@@ -159,9 +161,20 @@ class SyncStream:
         # gRPC reads the requests in a thread of its own, which waits for the next one.
         self._requests.put(None)
 
-    def _read(self) -> None:
+    def _read(self, open_stream: OpenStream, opened: "Future[Any]") -> None:
+        """Opens the stream and reads it to its end.
+
+        Ctrl-C reaches the main thread alone. There it could come while gRPC has noted the call and not yet begun to
+        listen for it, and then the channel would wait for the call for ever when it is closed.
+        """
         try:
-            for response in self._call:
+            call = open_stream(iter(self._requests.get, None))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the stream was asked for
+            opened.set_exception(error)
+            return
+        opened.set_result(call)
+        try:
+            for response in call:
                 self._events.put(response)
         except grpc.RpcError as error:
             self._events.put(error_from_rpc(error))
