@@ -24,6 +24,9 @@ EXPECTED_SECONDS = 0.1
 """For which calls are expected whose messages are yet to come: some never have rows, since their callers leave or what
 they ask is not valid."""
 
+SEARCH_SECONDS = 0.01
+"""How often rows of callers who left are looked for, before others are refused for them. Between batches they count."""
+
 KEPT = 0.8
 """How much of a batch's weight is left at the next one, in what a row took lately."""
 
@@ -42,6 +45,8 @@ class RowQueue:
         self._expected_count = 0
         """Calls let in since the last batch whose messages are yet to come, by caller and in all."""
         self._expected_since = 0.0
+        self._searched = -SEARCH_SECONDS
+        """When rows of callers who left were last looked for."""
         self._rows_per_call = 1.0
         """Of late."""
         self._stream_credit = 0.0
@@ -89,11 +94,22 @@ class RowQueue:
         self._refuse_if(call, now, 0, 0)
 
     def _refuse_if(self, call: Call, now: float, expected: float, own_expected: float) -> None:
-        # Before a caller's next row, each other caller gets as many rows as the caller has waiting, and one more.
+        patience = max(0.0, self._patience_seconds(call, now))
+        if self._wait_seconds(call, expected, own_expected) <= patience:
+            return
+        if now - self._searched >= SEARCH_SECONDS:
+            self._searched = now
+            self._waiting = [rows for rows in self._waiting if not _ended(rows.job, now)]
+            self._count_calls()
+            if self._wait_seconds(call, expected, own_expected) <= patience:
+                return
+        raise ServiceError(Reason.OVERLOADED)
+
+    def _wait_seconds(self, call: Call, expected: float, own_expected: float) -> float:
+        """Until the turn of a caller's next row."""
+        # Before that, each other caller gets as many rows as the caller has waiting, and one more.
         own, callers = self._calls[call.caller] + own_expected, max(len(self._calls), len(self._expected))
-        rows = min(self._call_row_count + expected, (own + 1) * callers)
-        if rows * self.row_seconds > max(0.0, self._patience_seconds(call, now)):
-            raise ServiceError(Reason.OVERLOADED)
+        return min(self._call_row_count + expected, (own + 1) * callers) * self.row_seconds
 
     def _patience_seconds(self, call: Call, now: float) -> float:
         return min(self._max_wait_seconds, PATIENCE * (call.deadline - now))
@@ -117,7 +133,12 @@ class RowQueue:
         if excess > 0:
             waiting = self._without_late(waiting, excess, now)
         batch, self._waiting = form_batch(waiting, largest, self._calls, int(self._stream_credit))
-        self._count_again(batch)
+        for caller in {rows.job.call.caller for rows in batch if rows.job.interactive}:
+            # Who was served comes last.
+            self._calls.pop(caller, None)
+        self._count_calls()
+        self._expect_none()
+        self._credit_streams(batch)
         return batch
 
     def delay(self) -> None:
@@ -146,24 +167,21 @@ class RowQueue:
         self._expected.clear()
         self._expected_count = 0
 
-    def _count_again(self, batch: Sequence[Rows]) -> None:
-        served = {rows.job.call.caller for rows in batch if rows.job.interactive}
-        calls = Counter[str]({caller: 0 for caller in self._calls if caller not in served} | dict.fromkeys(served, 0))
-        stream_row_count = 0
+    def _count_calls(self) -> None:
+        calls = Counter[str](dict.fromkeys(self._calls, 0))
         for rows in self._waiting:
             if rows.job.interactive:
                 calls[rows.job.call.caller] += rows.count
-            else:
-                stream_row_count += rows.count
         self._calls = +calls
         self._call_row_count = self._calls.total()
-        self._expect_none()
-        if stream_row_count:
-            given = count_rows(rows for rows in batch if not rows.job.interactive)
-            self._stream_credit += STREAM_SHARE * count_rows(batch) - given
-            self._stream_credit = max(0.0, self._stream_credit)
-        else:
+
+    def _credit_streams(self, batch: Sequence[Rows]) -> None:
+        """Owes streams their share of a batch, less what they got of it."""
+        if all(rows.job.interactive for rows in self._waiting):
             self._stream_credit = 0.0
+            return
+        given = count_rows(rows for rows in batch if not rows.job.interactive)
+        self._stream_credit = max(0.0, self._stream_credit + STREAM_SHARE * count_rows(batch) - given)
 
 
 def _ended(job: Job, now: float) -> bool:

@@ -231,6 +231,20 @@ def test_what_nobody_wants_any_more_is_never_computed() -> None:
     assert not queue
 
 
+def test_nobody_is_refused_for_rows_of_callers_who_left() -> None:
+    queue, left = at_pace(0.1), [job(5), job(4), job(9)]
+    for each in left:
+        queue.put(each)
+    queue.put(job(8))
+    assert not lets_in(queue, now=0.0)
+    for each in left:
+        each.result.set_exception(ServiceError(Reason.STOPPING))
+    # They are looked for a hundred times a second at most, since to refuse must cost little.
+    assert not lets_in(queue, now=0.009)
+    assert lets_in(queue, now=0.01)
+    assert sizes(queue.take(99, now=0.01)) == [8]
+
+
 def test_rows_that_waited_too_long_are_refused_for_those_that_have_time() -> None:
     queue, early = RowQueue(1.0), job(2, arrival=0.0)
     queue.put(early)
