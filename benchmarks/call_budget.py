@@ -23,11 +23,11 @@ from rich.table import Table
 from serving_model import ITEMS, generated
 
 from bascule.v1 import recommendation_service_pb2 as pb
-from bascule_server.decoding import decode_ranking
-from bascule_server.encoding import encode_recommendation
-from bascule_server.quantised_items import SIZES, QuantisedItems, quantised_queries
-from bascule_server.query import Embed, Question
-from bascule_server.schema import schema_of
+from bascule_server.messages.decoding import decode_ranking
+from bascule_server.messages.encoding import encode_recommendation
+from bascule_server.messages.schema import schema_of
+from bascule_server.retrieval.quantised_items import SIZES, QuantisedItems, quantised_queries
+from bascule_server.scoring.query import Embed, Question
 from bascule_server.servable import ServableVersion, load_servable
 
 ITEM_COUNT = 20

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bascule_server.encoder import FeaturesEncoder
+from bascule_server.scoring.encoder import FeaturesEncoder
 from bascule_training.classic.config import ClassicConfig
 from bascule_training.classic.feed import ClassicFeed
 from bascule_training.classic.figures import HeadFigures, HeadMeter

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bascule_server.allowed import Allowed
-from bascule_server.indexed_retrieval import open_index
-from bascule_server.retrieval import UNRESTRICTED, Restriction, Retriever, best, products
+from bascule_server.retrieval.allowed import Allowed
+from bascule_server.retrieval.indexed import open_index
+from bascule_server.retrieval.retriever import UNRESTRICTED, Restriction, Retriever, best, products
 
 COUNT = 100
 BATCH = 64

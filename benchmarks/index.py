@@ -31,9 +31,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bascule.v1.artifact_pb2 import ItemIndex
-from bascule_server.indexed_retrieval import open_index
-from bascule_server.retrieval import UNRESTRICTED, Retriever
-from bascule_server.retrievers import exact_retrievers
+from bascule_server.retrieval.indexed import open_index
+from bascule_server.retrieval.retriever import UNRESTRICTED, Retriever
+from bascule_server.retrieval.retrievers import exact_retrievers
 from bascule_training.item_index import build_index
 
 COUNT = 100

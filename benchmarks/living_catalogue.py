@@ -39,8 +39,8 @@ from bascule.v1.catalogue_service_pb2 import CatalogueChange, CatalogueItem
 from bascule_server.living.merge import Merge
 from bascule_server.living.merger import REST, give_way
 from bascule_server.living.version import LivingVersion
-from bascule_server.query import Query, Question, Rank
-from bascule_server.scorer import Scorer
+from bascule_server.scoring.query import Query, Question, Rank
+from bascule_server.scoring.scorer import Scorer
 from bascule_server.servable import ServableVersion, load_servable
 
 CONNECTIONS = 16

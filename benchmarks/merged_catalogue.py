@@ -27,8 +27,8 @@ from serving_weights import draw_histories, item_ids
 
 from bascule_server.footprint import give_back
 from bascule_server.living.merged_retrievers import Base
-from bascule_server.query import Embed, Query, QueryVector, Question
-from bascule_server.retrieval import UNRESTRICTED, Retriever, best, products
+from bascule_server.retrieval.retriever import UNRESTRICTED, Retriever, best, products
+from bascule_server.scoring.query import Embed, Query, QueryVector, Question
 from bascule_server.servable import ServableVersion, load_servable
 
 CAME = 10_000

@@ -36,19 +36,19 @@ from bascule.v1.artifact_pb2 import (
     MultiValuedFeature,
     StandardisedFeature,
 )
-from bascule_server.artifact import read_manifest
-from bascule_server.catalogue import Catalogue
-from bascule_server.columns import Categories, Column, Numbers
-from bascule_server.encoder import FeaturesEncoder, QueryEncoder
-from bascule_server.item_ids import ItemIds
-from bascule_server.known_users import read_known_users
-from bascule_server.query import AnyOf, Cap, InRange, NoneOf, Query, Question, Rank
-from bascule_server.ranker_inputs import RankerInputs, RankerItems
-from bascule_server.ranking_stage import RankingStage
-from bascule_server.retrievers import open_retrievers
-from bascule_server.scorer import Scorer
-from bascule_server.subject import Subjects
-from bascule_server.tower import LiteRtTower, open_query_tower
+from bascule_server.artifact.reading import read_manifest
+from bascule_server.retrieval.retrievers import open_retrievers
+from bascule_server.scoring.catalogue import Catalogue
+from bascule_server.scoring.columns import Categories, Column, Numbers
+from bascule_server.scoring.encoder import FeaturesEncoder, QueryEncoder
+from bascule_server.scoring.item_ids import ItemIds
+from bascule_server.scoring.known_users import read_known_users
+from bascule_server.scoring.query import AnyOf, Cap, InRange, NoneOf, Query, Question, Rank
+from bascule_server.scoring.ranker_inputs import RankerInputs, RankerItems
+from bascule_server.scoring.ranking_stage import RankingStage
+from bascule_server.scoring.scorer import Scorer
+from bascule_server.scoring.subject import Subjects
+from bascule_server.scoring.tower import LiteRtTower, open_query_tower
 from bascule_training.export import convert_to_litert, export_ranker
 from bascule_training.ranking.tower import RankingTower, mean_tower
 

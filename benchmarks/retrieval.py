@@ -23,8 +23,8 @@ from figures import Figure, write_figures
 from rich.console import Console
 from rich.table import Table
 
-from bascule_server.retrieval import Restriction
-from bascule_server.retrievers import exact_retrievers
+from bascule_server.retrieval.retriever import Restriction
+from bascule_server.retrieval.retrievers import exact_retrievers
 
 CATALOGUES = (20_000, 200_000)
 COUNTS = (20, 100)

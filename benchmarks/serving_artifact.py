@@ -28,8 +28,8 @@ from serving_weights import (
 )
 
 from bascule.v1.artifact_pb2 import Manifest, TrainingData
-from bascule_server.encoder import HISTORY, QueryEncoder
-from bascule_server.manifest_checks import SCHEMA_VERSION
+from bascule_server.artifact.manifest_checks import SCHEMA_VERSION
+from bascule_server.scoring.encoder import HISTORY, QueryEncoder
 from bascule_training.artifact_writer import Contents, write_files
 from bascule_training.config import IndexConfig
 from bascule_training.dataset import Dataset

@@ -12,7 +12,7 @@ from figures import OUT
 from serving_child import printed
 from serving_weights import CLUSTERS
 
-from bascule_server import artifact
+from bascule_server.artifact import file_names
 
 ITEMS = 20_000
 MODEL = "generated"
@@ -36,7 +36,7 @@ class Generated(NamedTuple):
     @property
     def item_vectors(self) -> Path:
         """float32 [items, dimension]."""
-        return self.version / artifact.ITEM_VECTORS
+        return self.version / file_names.ITEM_VECTORS
 
 
 def generated(item_count: int = ITEMS) -> Generated:
@@ -45,6 +45,6 @@ def generated(item_count: int = ITEMS) -> Generated:
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
     folder = OUT / "serving" / f"{item_count}-{digest[:8]}"
     found = Generated(folder / "models", folder / "weights")
-    if not (found.version / artifact.MANIFEST).exists():
+    if not (found.version / file_names.MANIFEST).exists():
         printed([sys.executable, WRITER, found.models, found.weights, item_count])
     return found

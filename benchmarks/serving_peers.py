@@ -21,7 +21,7 @@ from serving_model import Generated
 from serving_protocols import Bascule, OpenInference
 from serving_servers import Running, Server, free_ports, started, wait_for_port, written_port
 
-from bascule_server.quantised_items import QuantisedItems
+from bascule_server.retrieval.quantised_items import QuantisedItems
 
 TRITON = "triton"
 TRITON_TWICE = "triton x2"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from serving_weights import ITEM_COUNT, item_ids
 
-from bascule_server.query import Query, Question, Rank, Ranking
+from bascule_server.scoring.query import Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
 
 BATCH = 256

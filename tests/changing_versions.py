@@ -10,10 +10,10 @@ from bascule.v1.artifact_pb2 import Manifest
 from bascule.v1.model_admin_service_pb2 import ServingPlan
 from bascule.v1.model_service_pb2 import ModelState
 from bascule.v1.recommendation_service_pb2 import ModelSelector
-from bascule_server.artifact import ArtifactError
-from bascule_server.batch_forming import Scorer
+from bascule_server.artifact.reading import ArtifactError
+from bascule_server.batching.batch_forming import Scorer
 from bascule_server.models import KnownVersion, Models, ServingModel
-from bascule_server.query import Answer, Question
+from bascule_server.scoring.query import Answer, Question
 from bascule_server.servable import ServableVersion
 from bascule_server.versions.models_folder import Loaded, Published
 from bascule_server.versions.plan import PlanError

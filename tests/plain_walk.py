@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from bascule.v1.recommendation_service_pb2 import RankingPath, Shortfall
-from bascule_server import artifact
-from bascule_server.artifact import read_manifest
-from bascule_server.columns import microseconds_of
-from bascule_server.item_ids import ItemIds
-from bascule_server.query import (
+from bascule_server.artifact import file_names
+from bascule_server.artifact.reading import read_manifest
+from bascule_server.retrieval.retriever import Found
+from bascule_server.retrieval.retrievers import exact_retrievers
+from bascule_server.scoring.columns import microseconds_of
+from bascule_server.scoring.item_ids import ItemIds
+from bascule_server.scoring.query import (
     Answer,
     AnyOf,
     Cap,
@@ -38,11 +40,9 @@ from bascule_server.query import (
     Ranking,
     Score,
 )
-from bascule_server.ranking_stage import RankingStage, open_ranking_stage
-from bascule_server.retrieval import Found
-from bascule_server.retrievers import exact_retrievers
-from bascule_server.subject import TOWER_PATHS, Subject
-from bascule_server.tower import LiteRtTower
+from bascule_server.scoring.ranking_stage import RankingStage, open_ranking_stage
+from bascule_server.scoring.subject import TOWER_PATHS, Subject
+from bascule_server.scoring.tower import LiteRtTower
 
 
 class Walk:
@@ -51,16 +51,16 @@ class Walk:
     def __init__(self, folder: Path) -> None:
         manifest = read_manifest(folder)
         self.stage = open_ranking_stage(folder, manifest)
-        items, users = pl.read_parquet(folder / artifact.ITEMS), pl.read_parquet(folder / artifact.USERS)
+        items, users = pl.read_parquet(folder / file_names.ITEMS), pl.read_parquet(folder / file_names.USERS)
         self.base_ids: list[str] = items["item_id"].to_list()
         self.base_rows = {item_id: row for row, item_id in enumerate(self.base_ids)}
-        self.base_vectors: NDArray[np.float32] = np.load(folder / artifact.ITEM_VECTORS)
+        self.base_vectors: NDArray[np.float32] = np.load(folder / file_names.ITEM_VECTORS)
         self.base_shares = (items["popularity"] / items["popularity"].sum()).to_numpy().astype(np.float32)
         self.base_items = items.to_dicts()
         self.holds(self.base_items, self.base_vectors, self.base_shares)
         self.users = {user["user_id"]: user for user in users.to_dicts()}
         self.countries = json.loads((folder / "vocabularies/query/country.json").read_text())
-        self.tower = LiteRtTower(folder / artifact.QUERY_TOWER_LITERT)
+        self.tower = LiteRtTower(folder / file_names.QUERY_TOWER_LITERT)
         features = {feature.name: feature for feature in read_manifest(folder).query_features}
         self.age = features["age"].standardised
 

@@ -1,6 +1,6 @@
 """The model and our own exact search, as every peer runs them: what differs between the servers is what is around it.
 
-The search is that of bascule_server/exact_retrieval.py: rough scores by 8 bits a component in LiteRT's integer kernels,
+The search is that of bascule_server/retrieval/exact.py: rough scores by 8 bits a component in LiteRT's integer kernels,
 the best of each group of items, the members of the few groups that can hold one of the best, and these scored in full.
 There are no exclusions here, no filters, and every user wants as many items. The layer and what is lost to the 8 bits
 come from ``serving_peers``.

@@ -22,7 +22,7 @@ from enum import Enum
 from grpc import StatusCode
 
 from bascule.standard_protos import error_details_pb2, status_pb2
-from bascule_server.query import ItemNotFoundError, NothingKnownError, QueryError
+from bascule_server.scoring.query import ItemNotFoundError, NothingKnownError, QueryError
 
 DOMAIN = "bascule"
 

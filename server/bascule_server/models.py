@@ -14,9 +14,9 @@ from typing import Protocol, TypeAlias
 from bascule.v1.artifact_pb2 import Manifest
 from bascule.v1.model_service_pb2 import ModelState
 from bascule.v1.recommendation_service_pb2 import ModelSelector, ModelVersion, VersionLabel
-from bascule_server.batch_forming import Scorer
+from bascule_server.batching.batch_forming import Scorer
 from bascule_server.errors import Reason, ServiceError, invalid_field
-from bascule_server.schema import Schema, schema_of
+from bascule_server.messages.schema import Schema, schema_of
 from bascule_server.servable import ServableVersion
 from bascule_server.versions.choice import is_of_canary
 

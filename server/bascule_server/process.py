@@ -15,11 +15,11 @@ from pathlib import Path
 
 import structlog
 
+from bascule_server.artifact.signature import read_publishers
 from bascule_server.config import ServerConfig
 from bascule_server.credentials import server_certificate
 from bascule_server.identity import gate_of
 from bascule_server.server import LAST_WORDS_SECONDS, Server, cannot_listen, event_loop
-from bascule_server.signature import read_publishers
 from bascule_server.versions.copies import PrivateCopies
 from bascule_server.versions.models_folder import ModelsFolder, check_published
 from bascule_server.workers import bound, supervise, with_port

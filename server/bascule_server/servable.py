@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bascule.v1.artifact_pb2 import Manifest
-from bascule_server import artifact
-from bascule_server.artifact import ArtifactError, Verified, parse_manifest, read_bytes, verify
-from bascule_server.catalogue import Catalogue, read_catalogue
-from bascule_server.decoding import decode_query
-from bascule_server.encoder import QueryEncoder, read_vocabularies
+from bascule_server.artifact import file_names
+from bascule_server.artifact.reading import ArtifactError, Verified, parse_manifest, read_bytes, verify
+from bascule_server.artifact.signature import check_signature
 from bascule_server.errors import ServiceError
-from bascule_server.golden import VECTOR_TOLERANCE, GoldenQueries, read_golden
-from bascule_server.known_users import read_known_users
-from bascule_server.query import Embed, QueryVector, Question, Rank, Ranking
-from bascule_server.ranking_stage import open_ranking_stage
-from bascule_server.retrieval import Found
-from bascule_server.retrievers import open_retrievers
-from bascule_server.schema import schema_of
-from bascule_server.scorer import Scorer
-from bascule_server.signature import check_signature
-from bascule_server.subject import Subjects
-from bascule_server.tower import open_query_tower
+from bascule_server.messages.decoding import decode_query
+from bascule_server.messages.schema import schema_of
+from bascule_server.retrieval.retriever import Found
+from bascule_server.retrieval.retrievers import open_retrievers
+from bascule_server.scoring.catalogue import Catalogue, read_catalogue
+from bascule_server.scoring.encoder import QueryEncoder, read_vocabularies
+from bascule_server.scoring.golden import VECTOR_TOLERANCE, GoldenQueries, read_golden
+from bascule_server.scoring.known_users import read_known_users
+from bascule_server.scoring.query import Embed, QueryVector, Question, Rank, Ranking
+from bascule_server.scoring.ranking_stage import open_ranking_stage
+from bascule_server.scoring.scorer import Scorer
+from bascule_server.scoring.subject import Subjects
+from bascule_server.scoring.tower import open_query_tower
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -66,7 +66,7 @@ def load_servable(folder: Path, publishers: "Sequence[Ed25519PublicKey]" = ()) -
         ArtifactError: it is not signed, a file is missing, damaged or unreadable, or the answers are not those of
             training.
     """
-    content = read_bytes(folder / artifact.MANIFEST)
+    content = read_bytes(folder / file_names.MANIFEST)
     if publishers:
         check_signature(folder, content, publishers)
     manifest = parse_manifest(folder, content)
@@ -98,7 +98,7 @@ def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue
     try:
         queries = [decode_query(message, "query", schema) for message in golden.queries]
     except ServiceError as error:
-        raise ArtifactError(f"{servable.model}/{servable.version}: {artifact.GOLDEN}: {error}") from error
+        raise ArtifactError(f"{servable.model}/{servable.version}: {file_names.GOLDEN}: {error}") from error
     rank = Rank(item_count=golden.rows.shape[1], exclude_history=False, skip_ranking=True)
     vectors = servable.scorer.answer([Question(query, Embed()) for query in queries])
     rankings = servable.scorer.answer([Question(query, rank) for query in queries])
@@ -132,7 +132,7 @@ def _prove_ranking(
     """The same of what the ranking tower makes of them."""
     if golden.ranked is None or len(golden.ranked) != len(questions):
         raise ArtifactError(
-            f"{servable.model}/{servable.version}: {artifact.GOLDEN} does not say how the ranking tower orders the"
+            f"{servable.model}/{servable.version}: {file_names.GOLDEN} does not say how the ranking tower orders the"
             " golden queries; train again with this release"
         )
     may_miss = servable.manifest.HasField("index")

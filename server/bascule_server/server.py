@@ -21,16 +21,15 @@ from bascule.v1 import model_service_pb2
 from bascule.v1.catalogue_service_pb2_grpc import add_CatalogueServiceServicer_to_server
 from bascule.v1.model_admin_service_pb2_grpc import add_ModelAdminServiceServicer_to_server
 from bascule.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
-from bascule_server.admission import Admission
-from bascule_server.batcher import Batcher
+from bascule_server.batching.admission import Admission
+from bascule_server.batching.batcher import Batcher
+from bascule_server.batching.row_queue import RowQueue
 from bascule_server.calls import Call
 from bascule_server.channel_options import channel_options
 from bascule_server.config import ServerConfig, host_and_port
 from bascule_server.credentials import server_certificate, server_credentials
 from bascule_server.draining import Draining
 from bascule_server.footprint import give_back
-from bascule_server.health import Health
-from bascule_server.health_list import list_handler
 from bascule_server.identity import gate_of
 from bascule_server.interceptors import Surroundings, TimeoutPolicy
 from bascule_server.interceptors.call_log import CallLog
@@ -38,13 +37,15 @@ from bascule_server.living.catalogues import LivingCatalogues
 from bascule_server.living.service import CatalogueService
 from bascule_server.logs import STANDARD_ERROR
 from bascule_server.metrics import Metrics
-from bascule_server.model_service import ModelService
 from bascule_server.models import Models
-from bascule_server.recommendation_service import NAME as RECOMMENDATION_SERVICE
-from bascule_server.recommendation_service import RecommendationService
+from bascule_server.quick_methods import QuickMethods
 from bascule_server.rotation import LOOK_SECONDS, Rotated
-from bascule_server.row_queue import RowQueue
-from bascule_server.transports.transport import QuickMethods, Transport
+from bascule_server.services.health import Health
+from bascule_server.services.health_list import list_handler
+from bascule_server.services.model_service import ModelService
+from bascule_server.services.recommendation_service import NAME as RECOMMENDATION_SERVICE
+from bascule_server.services.recommendation_service import RecommendationService
+from bascule_server.transports.transport import Transport
 from bascule_server.versions.admin_service import ModelAdminService
 from bascule_server.versions.shadow import Shadow
 from bascule_server.versions.watcher import Source, Watcher

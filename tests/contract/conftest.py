@@ -11,7 +11,7 @@ import grpc
 import pytest
 from fixed_versions import FixedVersions
 
-from bascule_server.batch_forming import Scorer
+from bascule_server.batching.batch_forming import Scorer
 from bascule_server.models import Models
 from bascule_server.servable import ServableVersion, load_servable
 

@@ -13,8 +13,8 @@ from bascule.v1 import model_service_pb2 as models_pb
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
-from bascule_server.catalogue import read_catalogue
-from bascule_server.query import Answer, Question
+from bascule_server.scoring.catalogue import read_catalogue
+from bascule_server.scoring.query import Answer, Question
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 SERVICE = "/bascule.v1.RecommendationService"

@@ -23,10 +23,12 @@ from pydantic_core import PydanticUndefined
 
 from bascule import Client, RankingOptions
 from bascule.v1 import artifact_pb2, catalogue_service_pb2, model_service_pb2, recommendation_service_pb2
-from bascule_server import artifact, decoding, field_checks, ranking_options, scorer
+from bascule_server.artifact import file_names
 from bascule_server.config import Authentication, ServerConfig
 from bascule_server.errors import Reason
 from bascule_server.identity.callers import CallerEntry, reader
+from bascule_server.messages import decoding, field_checks, ranking_options
+from bascule_server.scoring import scorer
 from bascule_training import competitors, trainer
 from bascule_training.baselines import bpr, ease, item_knn, popularity, pure_svd, tuning
 from bascule_training.baselines.bpr import BprSetting
@@ -217,7 +219,7 @@ def test_the_artifact_page_has_every_file_of_an_artifact_and_no_other(contextual
         _as_listed(path.relative_to(contextual_folder)) for path in contextual_folder.rglob("*") if path.is_file()
     }
     # The catalogue of the small model is too small for an index, and nobody has signed it.
-    assert listed == present | {artifact.INDEX, artifact.SIGNATURE}
+    assert listed == present | {file_names.INDEX, file_names.SIGNATURE}
 
 
 def _as_listed(path: Path) -> str:

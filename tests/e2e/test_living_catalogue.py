@@ -36,7 +36,7 @@ from bascule import (
 from bascule.v1.artifact_pb2 import Manifest
 from bascule.v1.catalogue_service_pb2 import CatalogueChange, CatalogueItem
 from bascule.v1.recommendation_service_pb2 import FeatureValue as FeatureValueMessage
-from bascule_server import artifact
+from bascule_server.artifact import file_names
 from bascule_server.living import compaction, log, service
 from bascule_server.living.log import NAME, CatalogueLog
 from bascule_server.living.log_format import Record, encoded
@@ -74,7 +74,7 @@ def until(is_so: Callable[[], bool]) -> float:
 
 
 def values_like(models: Path, item_id: str) -> dict[str, Any]:
-    items = pl.read_parquet(next(models.glob(f"*/*/{artifact.ITEMS}")))
+    items = pl.read_parquet(next(models.glob(f"*/*/{file_names.ITEMS}")))
     (found,) = items.filter(pl.col("item_id") == item_id).to_dicts()
     return {"genres": found["genres"], "year": float(found["year"]), "title": "brand new"}
 
@@ -308,13 +308,13 @@ def test_without_an_item_tower_items_that_training_saw_may_change_and_no_others_
     living: Any, own_models: Path, free_port: int
 ) -> None:
     folder = own_models / "tiny" / "1"
-    manifest = json_format.Parse((folder / artifact.MANIFEST).read_text(), Manifest())
+    manifest = json_format.Parse((folder / file_names.MANIFEST).read_text(), Manifest())
     kept = [file for file in manifest.files if not file.path.startswith("item_tower")]
     del manifest.files[:]
     manifest.files.extend(kept)
-    (folder / artifact.ITEM_TOWER_LITERT).unlink()
-    shutil.rmtree(folder / artifact.ITEM_TOWER_SAVED_MODEL)
-    (folder / artifact.MANIFEST).write_text(json_format.MessageToJson(manifest))
+    (folder / file_names.ITEM_TOWER_LITERT).unlink()
+    shutil.rmtree(folder / file_names.ITEM_TOWER_SAVED_MODEL)
+    (folder / file_names.MANIFEST).write_text(json_format.MessageToJson(manifest))
     living().port()
     with CatalogueClient(f"127.0.0.1:{free_port}") as catalogue:
         assert catalogue.upsert({"i1": {"title": "renamed"}}) == 1

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from bascule_server import artifact
-from bascule_server.artifact import ArtifactError
+from bascule_server.artifact import file_names
+from bascule_server.artifact.reading import ArtifactError
 from bascule_server.servable import load_servable
 from bascule_server.versions.models_folder import check_published, published_versions
 from bascule_training.generate import generate, write
@@ -125,7 +125,7 @@ def whole(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 
 def metrics(folder: Path) -> dict[str, dict[str, float]]:
-    loaded: dict[str, dict[str, float]] = json.loads((folder / artifact.METRICS).read_text())
+    loaded: dict[str, dict[str, float]] = json.loads((folder / file_names.METRICS).read_text())
     return loaded
 
 

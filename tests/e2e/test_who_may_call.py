@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from bascule import CatalogueClient, Client, LimitExceededError
 from bascule.cli import bascule
-from bascule_server.signature import read_private_key, sign
+from bascule_server.artifact.signature import read_private_key, sign
 
 KEY = "k" * 43
 

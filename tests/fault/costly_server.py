@@ -18,9 +18,9 @@ from fixed_versions import FixedVersions
 from bascule.v1.artifact_pb2 import Feature, HistoryFeature, Manifest
 from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule_server.config import ServerConfig, read_config
-from bascule_server.item_ids import ItemIds
 from bascule_server.logs import configure_logs
-from bascule_server.query import Answer, Question, Ranking
+from bascule_server.scoring.item_ids import ItemIds
+from bascule_server.scoring.query import Answer, Question, Ranking
 from bascule_server.servable import ServableVersion
 from bascule_server.server import Server, event_loop
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bascule.v1 import recommendation_service_pb2 as pb
-from bascule_server.query import Query, Question, Rank, Ranking
+from bascule_server.scoring.query import Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
 
 ITEM_COUNT = 10

@@ -17,6 +17,9 @@ PACKAGES = {
 }
 """From left to right: each may import only what stands left of it."""
 
+ROOMS = ("artifact", "retrieval", "scoring", "messages", "batching", "services", "transports")
+"""Of the server, from left to right: each may import only what stands left of it."""
+
 CLIENT_MODULES_FOR_THE_SERVER = re.compile(r"bascule\.(v1|standard_protos)(\.|$)")
 BASE_DEPENDENCIES = {"bascule", "google", "grpc", "grpc_health", "numpy"}
 VAGUE_NAMES = {"common", "utils", "util", "helpers", "helper", "misc", "manager", "core", "base"}
@@ -44,6 +47,18 @@ def test_a_package_imports_only_what_stands_left_of_it(package: str) -> None:
     right = set(names[names.index(package) + 1 :])
     wrong = [(path.name, name) for path in _modules(package) for name in _imports(path) if _top(name) in right]
     assert not wrong
+
+
+def test_a_room_of_the_server_imports_only_rooms_left_of_it() -> None:
+    wrong = [
+        (path.name, name)
+        for number, room in enumerate(ROOMS)
+        for path in (PACKAGES["bascule_server"] / room).rglob("*.py")
+        for name in _imports(path)
+        if name.startswith(tuple(f"bascule_server.{right}." for right in ROOMS[number + 1 :]))
+    ]
+    assert not wrong
+    assert all((PACKAGES["bascule_server"] / room / "__init__.py").exists() for room in ROOMS)
 
 
 def test_the_server_takes_nothing_of_the_client_but_the_stubs() -> None:

@@ -29,10 +29,19 @@ from bascule.v1.model_service_pb2_grpc import ModelServiceStub
 from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
 from bascule_server import server
-from bascule_server.item_ids import ItemIds
+from bascule_server.messages.schema import Schema, schema_of
 from bascule_server.models import Models
-from bascule_server.query import Answer, ItemScores, NothingKnownError, QueryVector, Question, Rank, Ranking, Score
-from bascule_server.schema import Schema, schema_of
+from bascule_server.scoring.item_ids import ItemIds
+from bascule_server.scoring.query import (
+    Answer,
+    ItemScores,
+    NothingKnownError,
+    QueryVector,
+    Question,
+    Rank,
+    Ranking,
+    Score,
+)
 from bascule_server.servable import ServableVersion
 from bascule_server.server import Server
 

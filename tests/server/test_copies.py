@@ -16,12 +16,12 @@ import pytest
 from google.protobuf import json_format
 
 from bascule.v1.artifact_pb2 import Manifest
-from bascule_server import artifact
-from bascule_server.artifact import ArtifactError
+from bascule_server.artifact import file_names
+from bascule_server.artifact.reading import ArtifactError
 from bascule_server.servable import load_servable
 from bascule_server.versions.copies import PrivateCopies
 
-FILE = artifact.ITEM_VECTORS
+FILE = file_names.ITEM_VECTORS
 
 
 @pytest.fixture
@@ -105,8 +105,8 @@ def test_two_who_take_the_same_share_one_copy_until_the_last_lets_go(
 def test_whoever_takes_sweeps_what_nobody_uses(published: Path, copies: PrivateCopies, root: Path) -> None:
     copies.take(published).release()
     (old,) = [each for each in root.iterdir() if each.is_dir()]
-    manifest = json.loads((published / artifact.MANIFEST).read_text())
-    (published / artifact.MANIFEST).write_text(json.dumps(manifest))
+    manifest = json.loads((published / file_names.MANIFEST).read_text())
+    (published / file_names.MANIFEST).write_text(json.dumps(manifest))
     copy = copies.take(published)
     assert not old.exists()
     assert len(left(root)) == 2
@@ -236,7 +236,7 @@ def test_a_place_that_is_no_folder_of_this_user_alone_is_refused(
 WITHOUT_ROOM = """
 import resource, sys
 from pathlib import Path
-from bascule_server.artifact import ArtifactError
+from bascule_server.artifact.reading import ArtifactError
 from bascule_server.versions.copies import PrivateCopies
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
@@ -280,13 +280,13 @@ def a_pipe(folder: Path) -> None:
 
 
 def a_path_that_leaves(folder: Path) -> None:
-    manifest = json_format.Parse((folder / artifact.MANIFEST).read_text(), Manifest())
+    manifest = json_format.Parse((folder / file_names.MANIFEST).read_text(), Manifest())
     manifest.files[0].path = f"../{manifest.files[0].path}"
-    (folder / artifact.MANIFEST).write_text(json_format.MessageToJson(manifest))
+    (folder / file_names.MANIFEST).write_text(json_format.MessageToJson(manifest))
 
 
 def no_manifest(folder: Path) -> None:
-    (folder / artifact.MANIFEST).unlink()
+    (folder / file_names.MANIFEST).unlink()
 
 
 WRONG = [

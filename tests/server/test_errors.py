@@ -5,7 +5,7 @@ from grpc import StatusCode
 
 from bascule.standard_protos import error_details_pb2, status_pb2
 from bascule_server.errors import QUERY_ERROR_REASONS, Reason, ServiceError, invalid_field, query_failure, to_status
-from bascule_server.query import ItemNotFoundError, QueryError
+from bascule_server.scoring.query import ItemNotFoundError, QueryError
 
 
 def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:

@@ -18,8 +18,8 @@ from bascule.v1.artifact_pb2 import (
     Ranker,
     StandardisedFeature,
 )
-from bascule_server import artifact
-from bascule_server.artifact_tables import artifact_tables
+from bascule_server.artifact import file_names
+from bascule_server.artifact.tables import artifact_tables
 from bascule_server.commands.inspect import inspect
 
 
@@ -46,7 +46,7 @@ def test_an_artifact_in_order_is_shown_with_status_0(artifact_folder: Path) -> N
 
 def test_a_damaged_artifact_is_shown_and_refused_with_status_1(artifact_folder: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(artifact_folder, tmp_path / "tiny" / "1"))
-    (copied / artifact.USERS).unlink()
+    (copied / file_names.USERS).unlink()
     result = run(copied)
     assert result.exit_code == 1
     assert "tiny" in result.stdout
@@ -68,7 +68,7 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> No
     manifest = Manifest(schema_version=1, model="odd", version=1, dimension=2, item_count=1)
     manifest.query_features.add(name="[/red]:smile:", standardised=StandardisedFeature(deviation=1))
     manifest.files.add(path="missing", sha256="0" * 64)
-    (folder / artifact.MANIFEST).write_text(json_format.MessageToJson(manifest))
+    (folder / file_names.MANIFEST).write_text(json_format.MessageToJson(manifest))
     result = run(folder)
     assert "[/red]:smile:" in result.stdout
     assert result.stderr.endswith("missing is missing\n")

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bascule_server import indexed_retrieval
-from bascule_server.allowed import Allowed
-from bascule_server.indexed_retrieval import Depth, IndexedRetriever
 from bascule_server.living.catalogue import JoinedAllowed
 from bascule_server.living.retrieval import living_retrievers
 from bascule_server.living.segments import Gone, Searched
-from bascule_server.retrieval import Found, Restriction, products
-from bascule_server.retrievers import exact_retrievers
+from bascule_server.retrieval import indexed as indexed_retrieval
+from bascule_server.retrieval.allowed import Allowed
+from bascule_server.retrieval.indexed import Depth, IndexedRetriever
+from bascule_server.retrieval.retriever import Found, Restriction, products
+from bascule_server.retrieval.retrievers import exact_retrievers
 
 BASE, SETTLED, TAIL, DIMENSION, LISTS = 2_000, 120, 30, 8, 16
 ITEMS = BASE + SETTLED + TAIL

@@ -15,16 +15,16 @@ from structlog.testing import capture_logs
 
 from bascule.requests import feature_message
 from bascule.v1.catalogue_service_pb2 import CatalogueChange, CatalogueItem
-from bascule_server import artifact
-from bascule_server.artifact import read_manifest
-from bascule_server.encoder import FeaturesEncoder, read_vocabularies
+from bascule_server.artifact import file_names
+from bascule_server.artifact.reading import read_manifest
 from bascule_server.living import version as living_version
 from bascule_server.living.compaction import compact
 from bascule_server.living.log import CatalogueLog
 from bascule_server.living.version import LivingVersion, State
-from bascule_server.query import AnyOf, InRange, Query, Question, Rank, Ranking
+from bascule_server.scoring.encoder import FeaturesEncoder, read_vocabularies
+from bascule_server.scoring.query import AnyOf, InRange, Query, Question, Rank, Ranking
+from bascule_server.scoring.tower import LiteRtTower
 from bascule_server.servable import ServableVersion, load_servable
-from bascule_server.tower import LiteRtTower
 
 changed_ids = st.integers(0, 129).map("i{}".format) | st.integers(0, 9).map("new-{}".format)
 
@@ -64,7 +64,7 @@ class Placing:
     def __init__(self, folder: Path) -> None:
         features = read_manifest(folder).item_features
         self._encoder = FeaturesEncoder(features, read_vocabularies(folder, features))
-        self._tower = LiteRtTower(folder / artifact.ITEM_TOWER_LITERT)
+        self._tower = LiteRtTower(folder / file_names.ITEM_TOWER_LITERT)
 
     def vector(self, values: dict[str, Any]) -> NDArray[np.float32]:
         features = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bascule_server import indexed_retrieval
-from bascule_server.allowed import Allowed
-from bascule_server.exact_retrieval import ExactRetriever
-from bascule_server.indexed_retrieval import Depth, IndexedRetriever
 from bascule_server.living.merged_retrievers import Base
 from bascule_server.living.stacked_vectors import PickedVectors, StackedVectors
-from bascule_server.retrieval import UNRESTRICTED, Found, Restriction, products
-from bascule_server.retrievers import Retrievers, exact_retrievers
+from bascule_server.retrieval import indexed as indexed_retrieval
+from bascule_server.retrieval.allowed import Allowed
+from bascule_server.retrieval.exact import ExactRetriever
+from bascule_server.retrieval.indexed import Depth, IndexedRetriever
+from bascule_server.retrieval.retriever import UNRESTRICTED, Found, Restriction, products
+from bascule_server.retrieval.retrievers import Retrievers, exact_retrievers
 
 BASE, CAME, DIMENSION, LISTS = 2_000, 150, 8, 16
 ITEMS = BASE + CAME

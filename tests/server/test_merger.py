@@ -15,7 +15,7 @@ from bascule_server.living.merge import Merge, Merged
 from bascule_server.living.merger import REST, Merger
 from bascule_server.living.retrieval import SegmentedRetriever
 from bascule_server.living.version import LivingVersion, State
-from bascule_server.query import Query, Question, Rank, Ranking
+from bascule_server.scoring.query import Query, Question, Rank, Ranking
 from bascule_server.servable import ServableVersion, load_servable
 
 PATIENCE_SECONDS = 30.0

@@ -17,7 +17,7 @@ from bascule.v1 import model_admin_service_pb2 as pb
 from bascule.v1.model_admin_service_pb2_grpc import ModelAdminServiceStub
 from bascule.v1.recommendation_service_pb2 import Query, RecommendItemsRequest, User
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
-from bascule_server import artifact
+from bascule_server.artifact import file_names
 from bascule_server.errors import Reason
 from bascule_server.versions import watcher
 from bascule_server.versions.copies import PrivateCopies
@@ -71,8 +71,8 @@ class Operated:
 def publish(folder: Path, version: int) -> None:
     """Publishes what is version 1 as another one."""
     staged = Path(shutil.copytree(folder / "1", folder / f".{version}"))
-    manifest = json.loads((staged / artifact.MANIFEST).read_text())
-    (staged / artifact.MANIFEST).write_text(json.dumps({**manifest, "version": str(version)}))
+    manifest = json.loads((staged / file_names.MANIFEST).read_text())
+    (staged / file_names.MANIFEST).write_text(json.dumps({**manifest, "version": str(version)}))
     staged.rename(folder / str(version))
 
 
@@ -171,7 +171,7 @@ async def test_a_roll_back_passes_over_a_version_that_has_failed(operated: Opera
     operated.publish(3)
     await operated.set(pb.ServingPlan())
     await operated.until_answers(3)
-    (operated.folder / "2" / artifact.GOLDEN).unlink()
+    (operated.folder / "2" / file_names.GOLDEN).unlink()
     assert (await operated.roll_back()).stable == 2
     # It cannot be loaded, as the server finds soon.
     async with asyncio.timeout(PATIENCE_SECONDS):

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bascule_server import artifact
-from bascule_server.artifact import ArtifactError, read_manifest, verify
-from bascule_server.golden import read_golden
+from bascule_server.artifact import file_names
+from bascule_server.artifact.reading import ArtifactError, read_manifest, verify
+from bascule_server.scoring.golden import read_golden
 from bascule_server.servable import load_servable
 
 
@@ -48,11 +48,11 @@ def test_a_flipped_bit_in_any_file_is_found(copied: Path, data: st.DataObject) -
 
 
 def _remove_vectors(folder: Path) -> None:
-    (folder / artifact.ITEM_VECTORS).unlink()
+    (folder / file_names.ITEM_VECTORS).unlink()
 
 
 def _truncate_vectors(folder: Path) -> None:
-    path = folder / artifact.ITEM_VECTORS
+    path = folder / file_names.ITEM_VECTORS
     path.write_bytes(path.read_bytes()[:-4])
 
 
@@ -61,26 +61,26 @@ def _add_a_file(folder: Path) -> None:
 
 
 def _link_vectors(folder: Path) -> None:
-    path = folder / artifact.ITEM_VECTORS
+    path = folder / file_names.ITEM_VECTORS
     path.rename(folder.parent / "elsewhere.npy")
     path.symlink_to(folder.parent / "elsewhere.npy")
 
 
 def _remove_manifest(folder: Path) -> None:
-    (folder / artifact.MANIFEST).unlink()
+    (folder / file_names.MANIFEST).unlink()
 
 
 def _break_manifest(folder: Path) -> None:
-    (folder / artifact.MANIFEST).write_text("{")
+    (folder / file_names.MANIFEST).write_text("{")
 
 
 def _leave_the_folder(folder: Path) -> None:
-    path = folder / artifact.MANIFEST
+    path = folder / file_names.MANIFEST
     path.write_text(path.read_text().replace('"items.parquet"', '"../items.parquet"'))
 
 
 def _come_from_the_future(folder: Path) -> None:
-    path = folder / artifact.MANIFEST
+    path = folder / file_names.MANIFEST
     path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 99'))
 
 
@@ -114,7 +114,7 @@ def test_what_changes_between_the_check_and_the_use_is_refused(copied: Path, cha
 
 def test_bytes_that_were_exchanged_and_put_back_are_refused_too(copied: Path) -> None:
     verified = verify(copied, read_manifest(copied))
-    path = copied / artifact.ITEM_VECTORS
+    path = copied / file_names.ITEM_VECTORS
     status, content = path.stat(), path.read_bytes()
     path.write_bytes(b"x" * len(content))
     path.write_bytes(content)
@@ -133,7 +133,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(copied: Pat
 
 
 def test_arrays_that_grow_when_they_are_read_are_refused(copied: Path) -> None:
-    np.savez_compressed(copied / artifact.GOLDEN, messages=np.zeros(10**7, np.uint8))
+    np.savez_compressed(copied / file_names.GOLDEN, messages=np.zeros(10**7, np.uint8))
     with pytest.raises(ArtifactError, match="not golden queries: got compressed arrays"):
         read_golden(copied)
 
@@ -146,8 +146,8 @@ def test_a_renamed_version_is_refused(copied: Path) -> None:
 def test_vectors_of_another_training_are_refused_though_every_hash_matches(copied: Path) -> None:
     from bascule_training.publish import write_manifest
 
-    vectors = np.load(copied / artifact.ITEM_VECTORS)
-    np.save(copied / artifact.ITEM_VECTORS, np.roll(vectors, 1, axis=0))
+    vectors = np.load(copied / file_names.ITEM_VECTORS)
+    np.save(copied / file_names.ITEM_VECTORS, np.roll(vectors, 1, axis=0))
     write_manifest(copied, read_manifest(copied))
     with pytest.raises(ArtifactError, match="golden query 0 got another ranking"):
         load_servable(copied)

@@ -19,14 +19,14 @@ from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.artifact_pb2 import CategoricalFeature, Feature, Manifest
 from bascule.v1.model_admin_service_pb2 import ServingPlan
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
-from bascule_server.batcher import Batcher
+from bascule_server.batching.batcher import Batcher
+from bascule_server.batching.row_queue import RowQueue
 from bascule_server.calls import Call
-from bascule_server.encoding import RowAnswer
 from bascule_server.errors import Reason, ServiceError
-from bascule_server.item_ids import ItemIds
+from bascule_server.messages.encoding import RowAnswer
 from bascule_server.models import Models, Route, ServingModel
-from bascule_server.query import Answer, NothingKnownError, Query, Question, Rank, Ranking
-from bascule_server.row_queue import RowQueue
+from bascule_server.scoring.item_ids import ItemIds
+from bascule_server.scoring.query import Answer, NothingKnownError, Query, Question, Rank, Ranking
 from bascule_server.servable import ServableVersion
 from bascule_server.versions.shadow import MAX_WAITING, Shadow
 

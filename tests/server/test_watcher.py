@@ -8,7 +8,7 @@ import pytest
 from changing_versions import Scene
 from structlog.testing import capture_logs
 
-from bascule_server.artifact import ArtifactError
+from bascule_server.artifact.reading import ArtifactError
 from bascule_server.versions import watcher as versions_watcher
 from bascule_server.versions.models_folder import Loaded
 from bascule_server.versions.watcher import RETRY_SECONDS

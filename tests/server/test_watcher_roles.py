@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from bascule.v1.model_admin_service_pb2 import Canary, ServingPlan
 from bascule.v1.recommendation_service_pb2 import ModelSelector, VersionLabel
-from bascule_server.artifact import ArtifactError
+from bascule_server.artifact.reading import ArtifactError
 from bascule_server.errors import ServiceError
 from bascule_server.models import KnownVersion
 from bascule_server.servable import ServableVersion

@@ -26,7 +26,7 @@ def ring() -> Callable[..., "Run"]:
     import polars as pl
 
     from bascule.v1.artifact_pb2 import CategoricalFeature, Feature
-    from bascule_server.encoder import QueryEncoder
+    from bascule_server.scoring.encoder import QueryEncoder
     from bascule_training.competitors import CompetitorSampler
     from bascule_training.config import FitConfig, HistoryTransformer, ItemConfig
     from bascule_training.evaluation import cases_of

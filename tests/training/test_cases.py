@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bascule_server.query import Query
+from bascule_server.scoring.query import Query
 from bascule_training.cases import Cases, cases_of
 from bascule_training.metrics import UNKNOWN_ROW
 from bascule_training.protocol import EvaluationConfig

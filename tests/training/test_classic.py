@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from bascule.v1.artifact_pb2 import CategoricalFeature, Feature, Manifest, MultiValuedFeature, StandardisedFeature
 from bascule.v1.recommendation_service_pb2 import RankingPath
-from bascule_server.encoder import QueryEncoder
-from bascule_server.manifest_checks import SCHEMA_VERSION
-from bascule_server.query import FeatureValue, Query, Question, Rank, Ranking
+from bascule_server.artifact.manifest_checks import SCHEMA_VERSION
+from bascule_server.scoring.encoder import QueryEncoder
+from bascule_server.scoring.query import FeatureValue, Query, Question, Rank, Ranking
+from bascule_server.scoring.tower import LiteRtTower
 from bascule_server.servable import load_servable
-from bascule_server.tower import LiteRtTower
 from bascule_training.artifact_writer import Contents, write_files
 from bascule_training.baselines.popularity import Popularity
 from bascule_training.checkpoint import Progress

@@ -18,7 +18,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import BucketedFeature, Feature
-from bascule_server.encoder import FeaturesEncoder
+from bascule_server.scoring.encoder import FeaturesEncoder
 from bascule_training.classic.config import ClassicConfig
 from bascule_training.classic.feed import ClassicFeed
 from bascule_training.classic.heads import MERGED_OUTPUT, OUTPUTS, Heads

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bascule_server.encoder import HISTORY, QueryEncoder, encode_histories
+from bascule_server.scoring.encoder import HISTORY, QueryEncoder, encode_histories
 from bascule_training.baselines import ease, ials, item_knn
 from bascule_training.baselines.ease import Ease
 from bascule_training.baselines.ials import Ials, IalsSetting

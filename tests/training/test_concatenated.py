@@ -8,8 +8,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Feature, StandardisedFeature
-from bascule_server.encoder import HISTORY, QueryEncoder, encode_histories
-from bascule_server.tower import LiteRtTower
+from bascule_server.scoring.encoder import HISTORY, QueryEncoder, encode_histories
+from bascule_server.scoring.tower import LiteRtTower
 from bascule_training.cases import cases_of
 from bascule_training.concatenated import ConcatenatedTowers, covariance_root, joined, tuned_weights
 from bascule_training.export import convert_to_litert, export_saved_model

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bascule_server.artifact import ArtifactError, read_manifest
+from bascule_server.artifact.reading import ArtifactError, read_manifest
 from bascule_training.config import TrainingConfig, load_config
 from bascule_training.evaluate import Evaluated, Log, as_json, evaluate, log_of_config, log_of_files
 from bascule_training.metrics import CUTOFFS, METRICS

@@ -16,8 +16,8 @@ from bascule.v1.artifact_pb2 import (
     StandardisedFeature,
     TextFeature,
 )
-from bascule_server.encoder import HISTORY, encode_histories
-from bascule_server.tower import LiteRtTower
+from bascule_server.scoring.encoder import HISTORY, encode_histories
+from bascule_server.scoring.tower import LiteRtTower
 from bascule_training.config import HistoryBag, HistoryTransformer, ItemConfig, TrainedTower, UserFeatures
 from bascule_training.export import convert_to_litert, export_saved_model
 from bascule_training.features import history_feature

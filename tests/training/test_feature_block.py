@@ -15,9 +15,9 @@ from bascule.v1.artifact_pb2 import (
     StandardisedFeature,
     TextFeature,
 )
-from bascule_server.encoder import FeaturesEncoder
-from bascule_server.query import FeatureValue
-from bascule_server.tower import LiteRtTower, SavedModelTower
+from bascule_server.scoring.encoder import FeaturesEncoder
+from bascule_server.scoring.query import FeatureValue
+from bascule_server.scoring.tower import LiteRtTower, SavedModelTower
 from bascule_training.export import convert_to_litert, export_saved_model
 from bascule_training.feature_block import FeatureBlock
 from bascule_training.two_towers import Tower

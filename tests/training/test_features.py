@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from bascule.v1.artifact_pb2 import Feature
-from bascule_server.encoder import FeaturesEncoder
+from bascule_server.scoring.encoder import FeaturesEncoder
 from bascule_training.config import FeatureConfig
 from bascule_training.features import FeaturesByUser, declare, feature_rows, history_feature
 from bascule_training.tables import DataError

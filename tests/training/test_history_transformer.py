@@ -7,7 +7,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import CategoricalFeature, Feature, StandardisedFeature
-from bascule_server.encoder import encode_histories
+from bascule_server.scoring.encoder import encode_histories
 from bascule_training.config import HistoryTransformer
 from bascule_training.features import history_feature
 from bascule_training.history_transformer import HistoryTransformerTower, readable

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bascule_server.encoder import HISTORY, encode_histories
-from bascule_server.tower import LiteRtTower
+from bascule_server.scoring.encoder import HISTORY, encode_histories
+from bascule_server.scoring.tower import LiteRtTower
 from bascule_training.baselines.ials import SETTINGS, Ials, IalsSetting
 from bascule_training.export import convert_to_litert, export_saved_model
 from bascule_training.features import history_feature

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bascule_server.exact_retrieval import ExactRetriever
-from bascule_server.retrieval import UNRESTRICTED
+from bascule_server.retrieval.exact import ExactRetriever
+from bascule_server.retrieval.retriever import UNRESTRICTED
 from bascule_training.item_index import Built, build_index
 
 

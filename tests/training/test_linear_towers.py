@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import CategoricalFeature, Feature, MultiValuedFeature, StandardisedFeature
-from bascule_server.encoder import HISTORY, encode_histories
-from bascule_server.tower import LiteRtTower
+from bascule_server.scoring.encoder import HISTORY, encode_histories
+from bascule_server.scoring.tower import LiteRtTower
 from bascule_training.export import convert_to_litert, export_saved_model
 from bascule_training.features import history_feature
 from bascule_training.linear_towers import LinearTowers, factored

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bascule_server.retrieval import Found
+from bascule_server.retrieval.retriever import Found
 from bascule_training.histories import Histories
 from bascule_training.metrics import (
     NO_ROW,

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bascule_server.encoder import encode_histories
+from bascule_server.scoring.encoder import encode_histories
 from bascule_training.fit import Run
 from bascule_training.model import StepTensors, TwoTowerModel
 from bascule_training.two_towers import TwoTowers

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bascule_server.query import Question, Rank, Ranking
-from bascule_server.ranker_inputs import NUMBERS, RankerInputs, RankerItems
+from bascule_server.scoring.query import Question, Rank, Ranking
+from bascule_server.scoring.ranker_inputs import NUMBERS, RankerInputs, RankerItems
 from bascule_server.servable import load_servable
 from bascule_training.config import ClosedFormTower, RankerConfig, TrainingConfig, load_config
 from bascule_training.prepared import Prepared, prepare

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bascule_server.encoder import HISTORY
-from bascule_server.tower import LiteRtTower
+from bascule_server.scoring.encoder import HISTORY
+from bascule_server.scoring.tower import LiteRtTower
 from bascule_training.export import convert_to_litert, export_saved_model
 from bascule_training.features import history_feature
 from bascule_training.popularity_towers import PopularityTowers

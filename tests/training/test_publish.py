@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bascule.v1.artifact_pb2 import Manifest
-from bascule_server.artifact import ArtifactError, read_manifest, verify
+from bascule_server.artifact.reading import ArtifactError, read_manifest, verify
 from bascule_training.publish import PublishError, publish, staged, write_manifest
 
 

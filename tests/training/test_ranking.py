@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bascule_server import artifact
-from bascule_server.artifact import read_manifest
-from bascule_server.ranker_inputs import NUMBERS, read_ranker_items
+from bascule_server.artifact import file_names
+from bascule_server.artifact.reading import read_manifest
+from bascule_server.scoring.ranker_inputs import NUMBERS, read_ranker_items
+from bascule_server.scoring.tower import LiteRtTower
 from bascule_server.servable import load_servable
-from bascule_server.tower import LiteRtTower
 from bascule_training.config import ClosedFormTower, ConfigError, load_config
 from bascule_training.evaluate import evaluate, log_of_config
 from bascule_training.export import convert_to_litert, export_ranker
@@ -120,13 +120,13 @@ def test_a_ranker_reads_the_features_of_items_that_it_is_told_or_those_of_the_it
 def test_a_ranker_is_none_unless_the_configuration_has_one(tiny_config: Path, artifact_folder: Path) -> None:
     assert load_config(tiny_config).ranker is None
     assert not read_manifest(artifact_folder).HasField("ranker")
-    assert not (artifact_folder / artifact.RANKER).exists()
+    assert not (artifact_folder / file_names.RANKER).exists()
     with pytest.raises(ConfigError, match=r"ranker\.candidate_count"):
         load_config(tiny_config, ["ranker.candidate_count=9"])
 
 
 def test_retrieval_and_ranking_are_reported_apart_and_together(ranked_folder: Path, tiny_config: Path) -> None:
-    metrics = json.loads((ranked_folder / artifact.METRICS).read_text())
+    metrics = json.loads((ranked_folder / file_names.METRICS).read_text())
     assert {"tiny", "retrieval alone", "ranking"} <= metrics.keys()
     assert 0 < metrics["ranking"]["retrieved@30"] <= 1
     evaluated = evaluate(ranked_folder, log_of_config(load_config(tiny_config)))

@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import CategoricalFeature, Feature, MultiValuedFeature, StandardisedFeature
-from bascule_server.artifact import read_manifest
-from bascule_server.golden import read_golden
-from bascule_server.ranker_inputs import NUMBERS
-from bascule_server.tower import LiteRtTower
+from bascule_server.artifact.reading import read_manifest
+from bascule_server.scoring.golden import read_golden
+from bascule_server.scoring.ranker_inputs import NUMBERS
+from bascule_server.scoring.tower import LiteRtTower
 from bascule_training.config import FeatureConfig, load_config
 from bascule_training.evaluate import evaluate, log_of_config, log_of_files
 from bascule_training.export import convert_to_litert, export_ranker

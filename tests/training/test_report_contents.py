@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Feature, HistoryFeature
-from bascule_server.catalogue import Catalogue
-from bascule_server.encoder import HISTORY, QueryEncoder
-from bascule_server.item_ids import ItemIds
-from bascule_server.known_users import KnownUsers
-from bascule_server.retrievers import exact_retrievers
-from bascule_server.scorer import Scorer
-from bascule_server.subject import Subjects
+from bascule_server.retrieval.retrievers import exact_retrievers
+from bascule_server.scoring.catalogue import Catalogue
+from bascule_server.scoring.encoder import HISTORY, QueryEncoder
+from bascule_server.scoring.item_ids import ItemIds
+from bascule_server.scoring.known_users import KnownUsers
+from bascule_server.scoring.scorer import Scorer
+from bascule_server.scoring.subject import Subjects
 from bascule_training.cases import Cases, cases_of
 from bascule_training.config import DataConfig, FeatureConfig
 from bascule_training.dataset import Dataset, read_dataset

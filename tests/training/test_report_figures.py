@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bascule_server.query import Query
+from bascule_server.scoring.query import Query
 from bascule_training.cases import Cases
 from bascule_training.evaluation import Evaluation, evaluate_baseline
 from bascule_training.histories import Histories

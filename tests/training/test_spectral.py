@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import CategoricalFeature, Feature, MultiValuedFeature
-from bascule_server.encoder import HISTORY, encode_histories
+from bascule_server.scoring.encoder import HISTORY, encode_histories
 from bascule_training import spectral
 from bascule_training.features import history_feature
 from bascule_training.histories import Histories

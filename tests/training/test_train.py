@@ -16,11 +16,11 @@ import pytest
 from bascule.v1.artifact_pb2 import AttributeKind, Manifest
 from bascule.v1.catalogue_service_pb2 import CatalogueChange, CatalogueItem
 from bascule.v1.recommendation_service_pb2 import Categories, FeatureValue, RankingPath
-from bascule_server import artifact
-from bascule_server.artifact import read_manifest
-from bascule_server.golden import read_golden
+from bascule_server.artifact import file_names
+from bascule_server.artifact.reading import read_manifest
 from bascule_server.living.version import LivingVersion
-from bascule_server.query import Query, Question, Rank, Ranking
+from bascule_server.scoring.golden import read_golden
+from bascule_server.scoring.query import Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
 from bascule_training.checkpoint import CheckpointError
 from bascule_training.config import TrainingConfig, load_config
@@ -97,12 +97,12 @@ def ignore(_: Event) -> None:
 
 
 def vectors(folder: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    loaded: np.ndarray[tuple[int, int], np.dtype[np.float32]] = np.load(folder / artifact.ITEM_VECTORS)
+    loaded: np.ndarray[tuple[int, int], np.dtype[np.float32]] = np.load(folder / file_names.ITEM_VECTORS)
     return loaded
 
 
 def catalogue(folder: Path) -> pl.DataFrame:
-    return pl.read_parquet(folder / artifact.ITEMS)
+    return pl.read_parquet(folder / file_names.ITEMS)
 
 
 def test_versions_count_up_and_nothing_else_is_left(twice: Twice) -> None:
@@ -121,7 +121,7 @@ def test_what_is_published_loads_and_answers(twice: Twice, config: TrainingConfi
     assert isinstance(ranking, Ranking)
     assert len(ranking.item_ids) == 5
     assert ranking.path == RankingPath.RANKING_PATH_PERSONALISED
-    assert artifact.REPORT in [file.path for file in servable.manifest.files]
+    assert file_names.REPORT in [file.path for file in servable.manifest.files]
 
 
 def test_the_work_is_told_in_its_order(twice: Twice) -> None:
@@ -179,7 +179,7 @@ def test_the_manifest_declares_features_and_attributes(twice: Twice) -> None:
 
 
 def test_the_metrics_of_the_manifest_are_the_models_own(twice: Twice) -> None:
-    metrics = json.loads((twice.first.folder / artifact.METRICS).read_text())
+    metrics = json.loads((twice.first.folder / file_names.METRICS).read_text())
     assert list(metrics) == [evaluation.name for evaluation in twice.first.evaluations]
     assert metrics["films"] == twice.first.evaluations[0].summary
     assert dict(read_manifest(twice.first.folder).metrics) == pytest.approx(metrics["films"])
@@ -222,7 +222,7 @@ def test_popularity_counts_what_the_towers_learned_from_and_not_the_test(twice: 
 
 
 def test_known_users_have_the_whole_of_their_history(twice: Twice) -> None:
-    users = pl.read_parquet(twice.first.folder / artifact.USERS)
+    users = pl.read_parquet(twice.first.folder / file_names.USERS)
     assert users.columns == ["user_id", "country", "history"]
     assert users["history"].list.len().sum() == INTERACTIONS
 
@@ -284,7 +284,7 @@ def test_a_run_stopped_before_it_published_goes_on_without_training_again(resume
 
 
 def test_a_version_published_meanwhile_is_left_alone(resume: Callable[..., Trained], tmp_path: Path) -> None:
-    theirs = tmp_path / "films" / "1" / artifact.MANIFEST
+    theirs = tmp_path / "films" / "1" / file_names.MANIFEST
 
     def publish_another(event: Event) -> None:
         if isinstance(event, Stage) and event.title.startswith("evaluating"):

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bascule.v1.recommendation_service_pb2 import RankingPath
-from bascule_server.query import Query, Question, Rank, Ranking
+from bascule_server.scoring.query import Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
 from bascule_training.commands.train import train
 from bascule_training.generate import generate, write

@@ -7,12 +7,12 @@ import faiss
 import numpy as np
 import pytest
 
-from bascule_server import artifact
-from bascule_server.artifact import ArtifactError, read_manifest
-from bascule_server.golden import read_golden
-from bascule_server.indexed_retrieval import IndexedRetriever
-from bascule_server.query import Query, Question, Rank, Ranking
-from bascule_server.retrievers import open_retrievers
+from bascule_server.artifact import file_names
+from bascule_server.artifact.reading import ArtifactError, read_manifest
+from bascule_server.retrieval.indexed import IndexedRetriever
+from bascule_server.retrieval.retrievers import open_retrievers
+from bascule_server.scoring.golden import read_golden
+from bascule_server.scoring.query import Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
 from bascule_training.config import load_config
 from bascule_training.generate import generate, write
@@ -38,7 +38,7 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 
 def test_the_manifest_says_how_the_index_is_searched(folder: Path) -> None:
     manifest = read_manifest(folder)
-    assert artifact.INDEX in {file.path for file in manifest.files}
+    assert file_names.INDEX in {file.path for file in manifest.files}
     assert manifest.index.lists == 64
     assert manifest.index.depths[0].item_count == 30
     assert all(0.6 <= depth.recall < 1 and 1 <= depth.probes <= 16 for depth in manifest.index.depths)
@@ -58,30 +58,30 @@ def test_it_is_served_with_the_index_and_proven_by_what_the_index_found_in_train
 def test_a_catalogue_that_is_not_large_has_none(artifact_folder: Path) -> None:
     manifest = read_manifest(artifact_folder)
     assert not manifest.HasField("index")
-    assert not (artifact_folder / artifact.INDEX).exists()
+    assert not (artifact_folder / file_names.INDEX).exists()
 
 
 def test_an_index_of_other_vectors_is_refused_though_every_hash_matches(copied: Path) -> None:
-    vectors = np.load(copied / artifact.ITEM_VECTORS)
-    index = faiss.read_index(str(copied / artifact.INDEX))
+    vectors = np.load(copied / file_names.ITEM_VECTORS)
+    index = faiss.read_index(str(copied / file_names.INDEX))
     index.reset()
     index.add(np.roll(vectors, 1, axis=0))
-    faiss.write_index(index, str(copied / artifact.INDEX))
+    faiss.write_index(index, str(copied / file_names.INDEX))
     write_manifest(copied, read_manifest(copied))
     with pytest.raises(ArtifactError, match=r"found [\d,]+ of the 1,280 items that training found"):
         load_servable(copied)
 
 
 def test_other_vectors_than_those_in_the_index_are_refused_though_every_hash_matches(copied: Path) -> None:
-    vectors = np.load(copied / artifact.ITEM_VECTORS)
-    np.save(copied / artifact.ITEM_VECTORS, np.roll(vectors, 1, axis=0))
+    vectors = np.load(copied / file_names.ITEM_VECTORS)
+    np.save(copied / file_names.ITEM_VECTORS, np.roll(vectors, 1, axis=0))
     write_manifest(copied, read_manifest(copied))
     with pytest.raises(ArtifactError, match=r"golden query \d+ got another ranking"):
         load_servable(copied)
 
 
 def test_a_missing_index_is_refused(copied: Path) -> None:
-    (copied / artifact.INDEX).unlink()
+    (copied / file_names.INDEX).unlink()
     with pytest.raises(ArtifactError, match=r"index\.faiss is missing"):
         load_servable(copied)
     write_manifest(copied, read_manifest(copied))

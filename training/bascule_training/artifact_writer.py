@@ -1,6 +1,6 @@
 """Writes the files of an artifact: towers, items, vectors, users, vocabularies and golden queries.
 
-docs/artifact.md describes them; ``bascule_server.artifact`` and its neighbours read them.
+docs/artifact.md describes them; ``bascule_server.artifact.reading`` and its neighbours read them.
 """
 
 import json
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Attribute, AttributeKind, ItemIndex
 from bascule.v1.recommendation_service_pb2 import Query, User
-from bascule_server import artifact
-from bascule_server.encoder import QueryEncoder, history_length
-from bascule_server.encoding import encode_feature_value
-from bascule_server.exact_retrieval import ExactRetriever
-from bascule_server.golden import GoldenQueries, write_golden
-from bascule_server.ranker_inputs import write_ranker_items
-from bascule_server.ranking_stage import RankingStage
-from bascule_server.retrieval import UNRESTRICTED, Found, Retriever
-from bascule_server.retrievers import exact_retrievers
+from bascule_server.artifact import file_names
+from bascule_server.messages.encoding import encode_feature_value
+from bascule_server.retrieval.exact import ExactRetriever
+from bascule_server.retrieval.retriever import UNRESTRICTED, Found, Retriever
+from bascule_server.retrieval.retrievers import exact_retrievers
+from bascule_server.scoring.encoder import QueryEncoder, history_length
+from bascule_server.scoring.golden import GoldenQueries, write_golden
+from bascule_server.scoring.ranker_inputs import write_ranker_items
+from bascule_server.scoring.ranking_stage import RankingStage
 from bascule_training.config import IndexConfig
 from bascule_training.dataset import Dataset
 from bascule_training.export import convert_to_litert, export_ranker, export_saved_model
@@ -63,18 +63,18 @@ def write_files(folder: Path, contents: Contents) -> ItemIndex | None:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     vectors = contents.model.item_vectors()
-    np.save(folder / artifact.ITEM_VECTORS, vectors)
-    _write_items(folder / artifact.ITEMS, contents.dataset, contents.popularity)
+    np.save(folder / file_names.ITEM_VECTORS, vectors)
+    _write_items(folder / file_names.ITEMS, contents.dataset, contents.popularity)
     if contents.publish_users:
-        _write_users(folder / artifact.USERS, contents)
+        _write_users(folder / file_names.USERS, contents)
     _write_towers(folder, contents)
     built = _built_index(contents, vectors)
     if built is not None:
-        built.write(folder / artifact.INDEX)
+        built.write(folder / file_names.INDEX)
     retriever = ExactRetriever(vectors) if built is None else built.retriever
     if contents.ranker is not None:
         _write_ranker(folder, contents.ranker)
-    write_golden(folder / artifact.GOLDEN, golden_queries(contents, retriever))
+    write_golden(folder / file_names.GOLDEN, golden_queries(contents, retriever))
     return None if built is None else built.declared
 
 
@@ -163,21 +163,21 @@ def _write_users(path: Path, contents: Contents) -> None:
 
 
 def _write_towers(folder: Path, contents: Contents) -> None:
-    query_tower = folder / artifact.QUERY_TOWER_SAVED_MODEL
+    query_tower = folder / file_names.QUERY_TOWER_SAVED_MODEL
     export_saved_model(query_tower, contents.model.query_tower(), contents.query.features)
-    convert_to_litert(query_tower, folder / artifact.QUERY_TOWER_LITERT)
+    convert_to_litert(query_tower, folder / file_names.QUERY_TOWER_LITERT)
     item_tower = contents.model.item_tower()
     if item_tower is not None:
-        export_saved_model(folder / artifact.ITEM_TOWER_SAVED_MODEL, item_tower, contents.item.features)
-        convert_to_litert(folder / artifact.ITEM_TOWER_SAVED_MODEL, folder / artifact.ITEM_TOWER_LITERT)
+        export_saved_model(folder / file_names.ITEM_TOWER_SAVED_MODEL, item_tower, contents.item.features)
+        convert_to_litert(folder / file_names.ITEM_TOWER_SAVED_MODEL, folder / file_names.ITEM_TOWER_LITERT)
 
 
 def _write_ranker(folder: Path, ranker: FittedRanker) -> None:
-    write_ranker_items(folder / artifact.RANKER_ITEMS, ranker.items)
+    write_ranker_items(folder / file_names.RANKER_ITEMS, ranker.items)
     with tempfile.TemporaryDirectory() as saved:
         of_context = ranker.context.features
         export_ranker(Path(saved), ranker.tower, ranker.items.number_count, of_context, ranker.item_features)
-        convert_to_litert(Path(saved), folder / artifact.RANKER)
+        convert_to_litert(Path(saved), folder / file_names.RANKER)
 
 
 def _attribute_kind(items: pl.DataFrame, name: str) -> AttributeKind.ValueType:

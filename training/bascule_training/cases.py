@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bascule_server.query import FeatureValue, Query
+from bascule_server.scoring.query import FeatureValue, Query
 from bascule_training import metrics
 from bascule_training.features import FeaturesByUser
 from bascule_training.histories import Histories, of_users

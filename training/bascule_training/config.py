@@ -22,8 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from bascule_server.encoder import HISTORY
-from bascule_server.manifest_checks import is_model_name
+from bascule_server.artifact.manifest_checks import is_model_name
+from bascule_server.scoring.encoder import HISTORY
 from bascule_training.classic.config import ClassicConfig
 from bascule_training.protocol import EvaluationConfig
 from bascule_training.splits import Given, LeaveOneOut, Split

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from bascule.v1.artifact_pb2 import Feature, Manifest
-from bascule_server.catalogue import read_catalogue
-from bascule_server.encoder import HISTORY
-from bascule_server.query import FeatureValue
+from bascule_server.scoring.catalogue import read_catalogue
+from bascule_server.scoring.encoder import HISTORY
+from bascule_server.scoring.query import FeatureValue
 from bascule_server.servable import load_servable
 from bascule_training import groups
 from bascule_training.baselines.popularity import Popularity

@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.query import Answer, QueryError, Question, Rank, Ranking
-from bascule_server.retrieval import Found
-from bascule_server.scorer import Scorer
+from bascule_server.retrieval.retriever import Found
+from bascule_server.scoring.query import Answer, QueryError, Question, Rank, Ranking
+from bascule_server.scoring.scorer import Scorer
 from bascule_training import intervals, metrics
 from bascule_training.cases import Cases, cases_of
 from bascule_training.histories import Histories

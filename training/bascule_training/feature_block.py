@@ -20,5 +20,5 @@ class FeatureBlock(keras.Layer):  # type: ignore[misc]
         self._output = keras.layers.Dense(dimension, use_bias=False, kernel_initializer="zeros")
 
     def call(self, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """``tensors``: as ``bascule_server.encoder`` makes them, by the feature's name."""
+        """``tensors``: as ``bascule_server.scoring.encoder`` makes them, by the feature's name."""
         return self._output(self._hidden(self._embedding(tensors)))

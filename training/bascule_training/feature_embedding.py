@@ -40,7 +40,7 @@ class FeatureEmbedding(keras.Layer):  # type: ignore[misc]
         return sum(self._tables[name].shape[1] if name in self._tables else 1 for name in self._names)
 
     def call(self, tensors: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """``tensors``: as ``bascule_server.encoder`` makes them, by the feature's name."""
+        """``tensors``: as ``bascule_server.scoring.encoder`` makes them, by the feature's name."""
         return tf.concat([self._read(name, tensors[name]) for name in self._names], axis=1)
 
     def _read(self, name: str, tensor: tf.Tensor) -> tf.Tensor:

@@ -15,9 +15,9 @@ from bascule.v1.artifact_pb2 import (
     StandardisedFeature,
     TextFeature,
 )
-from bascule_server.encoder import HISTORY
-from bascule_server.known_users import feature_value
-from bascule_server.query import FeatureValue
+from bascule_server.scoring.encoder import HISTORY
+from bascule_server.scoring.known_users import feature_value
+from bascule_server.scoring.query import FeatureValue
 from bascule_training.config import FeatureConfig
 from bascule_training.tables import DataError
 

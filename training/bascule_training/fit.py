@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bascule_server.encoder import QueryEncoder
-from bascule_server.query import FeatureValue, Query
+from bascule_server.scoring.encoder import QueryEncoder
+from bascule_server.scoring.query import FeatureValue, Query
 from bascule_training.checkpoint import Progress, restore, save
 from bascule_training.evaluation import BATCH_SIZE, Cases
 from bascule_training.metrics import Ranks, ndcg, ranks_in_scores, without
@@ -44,7 +44,7 @@ class Epoch:
 
 
 class Subject(NamedTuple):
-    """Whom the query tower reads; see ``bascule_server.encoder.Encodable``."""
+    """Whom the query tower reads; see ``bascule_server.scoring.encoder.Encodable``."""
 
     history: NDArray[np.int64]
     features: Mapping[str, FeatureValue]

@@ -119,7 +119,7 @@ def readable(history: tf.Tensor) -> tf.Tensor:
     reads an empty history, and a short one as in training, where every user's begins with the start.
 
     Args:
-        history: int32 [rows, length], as ``bascule_server.encoder`` makes it.
+        history: int32 [rows, length], as ``bascule_server.scoring.encoder`` makes it.
     """
     is_item = history != 0
     next_is_item = tf.concat([is_item[:, 1:], tf.ones_like(is_item[:, :1])], axis=1)

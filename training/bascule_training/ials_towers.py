@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bascule_server.encoder import HISTORY
+from bascule_server.scoring.encoder import HISTORY
 from bascule_training.baselines.ials import Ials
 from bascule_training.two_towers import Tower
 

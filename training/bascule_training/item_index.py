@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import IndexDepth, ItemIndex
-from bascule_server.exact_retrieval import ExactRetriever
-from bascule_server.indexed_retrieval import MAX_QUERIES, Depth, IndexedRetriever, depth_of
-from bascule_server.retrieval import UNRESTRICTED, Found, Retriever
+from bascule_server.retrieval.exact import ExactRetriever
+from bascule_server.retrieval.indexed import MAX_QUERIES, Depth, IndexedRetriever, depth_of
+from bascule_server.retrieval.retriever import UNRESTRICTED, Found, Retriever
 
 if TYPE_CHECKING:
     import faiss

@@ -7,7 +7,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Feature
-from bascule_server.encoder import HISTORY
+from bascule_server.scoring.encoder import HISTORY
 from bascule_training.singular import strongest
 from bascule_training.two_towers import Tower
 

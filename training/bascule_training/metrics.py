@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.retrieval import Found, best
+from bascule_server.retrieval.retriever import Found, best
 from bascule_training.histories import Histories
 
 CUTOFFS = (10, 20, 100)

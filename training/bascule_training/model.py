@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Feature
-from bascule_server.encoder import HISTORY, history_length
+from bascule_server.scoring.encoder import HISTORY, history_length
 from bascule_training.config import ItemConfig, TrainedTower
 from bascule_training.item_tower import ItemTower, unit
 from bascule_training.losses import softmax_loss

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import polars as pl
 
 from bascule.v1.artifact_pb2 import Attribute
-from bascule_server.encoder import QueryEncoder
+from bascule_server.scoring.encoder import QueryEncoder
 from bascule_training.artifact_writer import declare_attributes
 from bascule_training.config import TrainingConfig
 from bascule_training.dataset import NO_RANKER, Dataset, cases, read_dataset

@@ -15,7 +15,8 @@ from pathlib import Path
 from google.protobuf import json_format
 
 from bascule.v1.artifact_pb2 import File, Manifest
-from bascule_server import artifact
+from bascule_server.artifact import file_names
+from bascule_server.artifact.reading import sha256
 
 _STAGED = ".staged-"
 """How the names of staged folders begin; a server passes over names with a dot."""
@@ -83,13 +84,13 @@ def _remove_abandoned(models: Path) -> None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest of a staged folder, and into it every file that lies there."""
     del manifest.files[:]
-    about_them = {folder / artifact.MANIFEST, folder / artifact.SIGNATURE}
+    about_them = {folder / file_names.MANIFEST, folder / file_names.SIGNATURE}
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path not in about_them)
     for path in paths:
         name = path.relative_to(folder).as_posix()
-        manifest.files.append(File(path=name, size_bytes=path.stat().st_size, sha256=artifact.sha256(path)))
+        manifest.files.append(File(path=name, size_bytes=path.stat().st_size, sha256=sha256(path)))
     text = json_format.MessageToJson(manifest, preserving_proto_field_name=True)
-    (folder / artifact.MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (folder / file_names.MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
 def publish(folder: Path, models: Path) -> Path:

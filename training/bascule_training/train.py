@@ -12,10 +12,10 @@ import polars as pl
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bascule.v1.artifact_pb2 import ItemIndex, Manifest, Ranker, TrainingData
-from bascule_server import artifact
-from bascule_server.manifest_checks import SCHEMA_VERSION
+from bascule_server.artifact import file_names
+from bascule_server.artifact.manifest_checks import SCHEMA_VERSION
+from bascule_server.artifact.signature import sign
 from bascule_server.servable import ServableVersion, load_servable
-from bascule_server.signature import sign
 from bascule_training.artifact_writer import Contents, write_files
 from bascule_training.baselines import tuned_baselines
 from bascule_training.config import TrainingConfig
@@ -111,7 +111,7 @@ def train(
         if with_baselines:
             evaluations += _evaluate_baselines(prepared, observe)
         _write_metrics(folder, evaluations, ranking)
-        write_report(folder / artifact.REPORT, _report(config, prepared, fitted, manifest, servable, evaluations))
+        write_report(folder / file_names.REPORT, _report(config, prepared, fitted, manifest, servable, evaluations))
         manifest.metrics.update(evaluations[0].summary)
         write_manifest(folder, manifest)
         if private_key is not None:
@@ -141,7 +141,7 @@ def _write_metrics(folder: Path, evaluations: Sequence[Evaluation], ranking: Ran
     summaries = {evaluation.name: dict(evaluation.summary) for evaluation in evaluations}
     if ranking is not None:
         summaries["ranking"] = ranking.figures()
-    (folder / artifact.METRICS).write_text(json.dumps(summaries, indent=2) + "\n", encoding="utf-8")
+    (folder / file_names.METRICS).write_text(json.dumps(summaries, indent=2) + "\n", encoding="utf-8")
 
 
 def _report(

@@ -12,7 +12,7 @@ import polars as pl
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bascule_server.encoder import FeaturesEncoder
+from bascule_server.scoring.encoder import FeaturesEncoder
 from bascule_training.bags import bag_count, bag_examples
 from bascule_training.checkpoint import Progress
 from bascule_training.classic.config import ClassicConfig

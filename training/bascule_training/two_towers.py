@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 Computation = Callable[[Mapping[str, tf.Tensor]], tf.Tensor]
-"""Tensors [rows, ...] by the feature's name, as ``bascule_server.encoder`` makes them -> float32 [rows, dimension]."""
+"""Tensors [rows, ...] by the feature's name, as ``bascule_server.scoring`` makes them -> float32 [rows, dimension]."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,11 @@ def inspect(folder: Path, publishers: tuple[Path, ...]) -> None:
     """
     from rich.console import Console
 
-    from bascule_server.artifact import ArtifactError, read_manifest
-    from bascule_server.artifact_tables import artifact_tables
+    from bascule_server.artifact.reading import ArtifactError, read_manifest
+    from bascule_server.artifact.signature import read_publishers
+    from bascule_server.artifact.tables import artifact_tables
     from bascule_server.config import ConfigError
     from bascule_server.servable import load_servable
-    from bascule_server.signature import read_publishers
 
     # Names of an artifact are text, whatever they hold.
     console = Console(markup=False, emoji=False, highlight=False)

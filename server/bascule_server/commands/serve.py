@@ -31,7 +31,7 @@ def serve(
 
     keep_small()
     from bascule_server import process
-    from bascule_server.artifact import ArtifactError
+    from bascule_server.artifact.reading import ArtifactError
     from bascule_server.config import ConfigError, read_config
     from bascule_server.logs import configure_logs
     from bascule_server.server import ListenError

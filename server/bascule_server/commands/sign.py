@@ -21,8 +21,8 @@ def sign(folder: Path, key: Path) -> None:
 
     The signature goes to DIR/manifest.sig. A server whose configuration names publishers loads what they signed alone.
     """
-    from bascule_server import signature
-    from bascule_server.artifact import ArtifactError, read_manifest, verify
+    from bascule_server.artifact import signature
+    from bascule_server.artifact.reading import ArtifactError, read_manifest, verify
     from bascule_server.config import ConfigError
 
     try:

@@ -10,12 +10,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Attribute, AttributeKind
-from bascule_server.catalogue import Catalogue
-from bascule_server.columns import column_of
-from bascule_server.item_ids import UNKNOWN, ItemIds
 from bascule_server.living.segments import Searched, Segment
-from bascule_server.query import FeatureValue
-from bascule_server.retrievers import exact_retrievers
+from bascule_server.retrieval.retrievers import exact_retrievers
+from bascule_server.scoring.catalogue import Catalogue
+from bascule_server.scoring.columns import column_of
+from bascule_server.scoring.item_ids import UNKNOWN, ItemIds
+from bascule_server.scoring.query import FeatureValue
 
 _DTYPES: Mapping[AttributeKind.ValueType, pl.DataType] = {
     AttributeKind.ATTRIBUTE_KIND_NUMERIC: pl.Float64(),

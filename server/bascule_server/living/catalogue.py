@@ -7,12 +7,12 @@ from itertools import accumulate, chain, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.allowed import Allowed
-from bascule_server.catalogue import Catalogue
-from bascule_server.item_ids import UNKNOWN, Known, ListedItems, known_of
 from bascule_server.living.segments import Gone, Rows, Segment, merged, present_of, split
-from bascule_server.query import FeatureValue, Filter
-from bascule_server.retrieval import Found, Restriction
+from bascule_server.retrieval.allowed import Allowed
+from bascule_server.retrieval.retriever import Found, Restriction
+from bascule_server.scoring.catalogue import Catalogue
+from bascule_server.scoring.item_ids import UNKNOWN, Known, ListedItems, known_of
+from bascule_server.scoring.query import FeatureValue, Filter
 
 
 class JoinedAllowed(Allowed):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from bascule_server.artifact import ArtifactError
+from bascule_server.artifact.reading import ArtifactError
 from bascule_server.living.follower import Follower
 from bascule_server.living.log import NAME, CatalogueLog
 from bascule_server.living.log_format import LogFormatError

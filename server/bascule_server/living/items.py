@@ -6,11 +6,11 @@ from typing import NamedTuple, TypeAlias
 from bascule.v1.artifact_pb2 import AttributeKind, Manifest
 from bascule.v1.catalogue_service_pb2 import CatalogueItem
 from bascule.v1.recommendation_service_pb2 import FeatureValue as FeatureValueMessage
-from bascule_server.decoding import decode_value
 from bascule_server.errors import ServiceError, invalid_field
-from bascule_server.field_checks import MAX_ID_BYTES, checked_id, quoted
-from bascule_server.query import FeatureValue
-from bascule_server.schema import value_kinds
+from bascule_server.messages.decoding import decode_value
+from bascule_server.messages.field_checks import MAX_ID_BYTES, checked_id, quoted
+from bascule_server.messages.schema import value_kinds
+from bascule_server.scoring.query import FeatureValue
 
 _ATTRIBUTE_KINDS = {
     AttributeKind.ATTRIBUTE_KIND_CATEGORICAL: "category",

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.exact_retrieval import ExactRetriever
-from bascule_server.indexed_retrieval import IndexedRetriever
 from bascule_server.living.picked_retriever import PickedRetriever
 from bascule_server.living.stacked_vectors import PickedVectors, StackedVectors
-from bascule_server.quantised_items import QuantisedItems, quantised_items
-from bascule_server.retrieval import Retriever, Vectors, lengths_of
-from bascule_server.retrievers import Retrievers, are_unit
+from bascule_server.retrieval.exact import ExactRetriever
+from bascule_server.retrieval.indexed import IndexedRetriever
+from bascule_server.retrieval.quantised_items import QuantisedItems, quantised_items
+from bascule_server.retrieval.retriever import Retriever, Vectors, lengths_of
+from bascule_server.retrieval.retrievers import Retrievers, are_unit
 
 
 class Base:

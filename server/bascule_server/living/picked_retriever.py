@@ -6,9 +6,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.allowed import Allowed
-from bascule_server.item_ids import UNKNOWN
-from bascule_server.retrieval import Found, Restriction, Retriever
+from bascule_server.retrieval.allowed import Allowed
+from bascule_server.retrieval.retriever import Found, Restriction, Retriever
+from bascule_server.scoring.item_ids import UNKNOWN
 
 
 class PickedRetriever:

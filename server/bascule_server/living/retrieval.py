@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from bascule_server.living.catalogue import JoinedAllowed
 from bascule_server.living.segments import Gone, Searched, merged, present_of, spare_of, split
-from bascule_server.retrieval import Found, Restriction, Retriever
-from bascule_server.retrievers import Retrievers
+from bascule_server.retrieval.retriever import Found, Restriction, Retriever
+from bascule_server.retrieval.retrievers import Retrievers
 
 
 def living_retrievers(parts: Sequence[Searched], gone: Gone) -> Retrievers:

@@ -10,9 +10,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.catalogue import Catalogue
-from bascule_server.retrieval import Found, best
-from bascule_server.retrievers import Retrievers
+from bascule_server.retrieval.retriever import Found, best
+from bascule_server.retrieval.retrievers import Retrievers
+from bascule_server.scoring.catalogue import Catalogue
 
 _SPARE = 8
 """How many more items are searched for than are wanted, where some are gone: so many, and twice as many as were gone of

@@ -14,14 +14,14 @@ from bascule.v1.recommendation_service_pb2 import ModelSelector
 from bascule_server.calls import CURRENT_CALL
 from bascule_server.errors import Reason, ServiceError, invalid_field
 from bascule_server.faults import fault
-from bascule_server.item_ids import UNKNOWN
 from bascule_server.living.compaction import Compaction
 from bascule_server.living.follower import Follower
 from bascule_server.living.items import checked_ids, checked_item_id, decode_values
 from bascule_server.living.log import CatalogueLog, LogFailedError, LogFullError
 from bascule_server.living.log_format import MAX_PAYLOAD_BYTES, LogDamagedError
 from bascule_server.models import Models
-from bascule_server.scorer import MAX_UNKNOWN_IDS
+from bascule_server.scoring.item_ids import UNKNOWN
+from bascule_server.scoring.scorer import MAX_UNKNOWN_IDS
 
 _log = structlog.get_logger()
 

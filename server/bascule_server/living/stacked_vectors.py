@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.retrieval import Vectors
+from bascule_server.retrieval.retriever import Vectors
 
 
 class StackedVectors:

@@ -10,9 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import NDArray
 
 from bascule.v1.catalogue_service_pb2 import CatalogueChange
-from bascule_server import artifact
-from bascule_server.encoder import FeaturesEncoder, read_vocabularies
-from bascule_server.item_ids import UNKNOWN
+from bascule_server.artifact import file_names
 from bascule_server.living.came import Came, Item
 from bascule_server.living.catalogue import LivingCatalogue
 from bascule_server.living.items import ItemSchema, item_schema, readable_values
@@ -20,11 +18,13 @@ from bascule_server.living.merge import Merge, Merged
 from bascule_server.living.merged_retrievers import Base
 from bascule_server.living.retrieval import living_retrievers
 from bascule_server.living.segments import Gone, Searched, Segment
-from bascule_server.query import FeatureValue
-from bascule_server.retrievers import read_vectors
-from bascule_server.scorer import Scorer
+from bascule_server.retrieval.retrievers import read_vectors
+from bascule_server.scoring.encoder import FeaturesEncoder, read_vocabularies
+from bascule_server.scoring.item_ids import UNKNOWN
+from bascule_server.scoring.query import FeatureValue
+from bascule_server.scoring.scorer import Scorer
+from bascule_server.scoring.tower import LiteRtTower
 from bascule_server.servable import ServableVersion
-from bascule_server.tower import LiteRtTower
 
 TAIL_ITEMS = 256
 TAIL_SHARE = 4
@@ -69,7 +69,7 @@ class LivingVersion:
         self.schema: ItemSchema = item_schema(self.manifest)
         features = self.manifest.item_features
         self._encoder = FeaturesEncoder(features, read_vocabularies(folder, features))
-        path = folder / artifact.ITEM_TOWER_LITERT
+        path = folder / file_names.ITEM_TOWER_LITERT
         self._tower = LiteRtTower(path) if features and path.is_file() else None
         retrievers = servable.scorer.retrievers
         self._base = Base(read_vectors(folder, self.manifest), retrievers)

@@ -17,12 +17,12 @@ from bascule_server.errors import ServiceError
 from bascule_server.identity import Presented
 from bascule_server.interceptors import Surroundings
 from bascule_server.interceptors.error_boundary import error_boundary
+from bascule_server.quick_methods import QuickMethods
 from bascule_server.transports.awaited_call import AwaitedCall
 from bascule_server.transports.c_core import CoreServer, IncomingCall
 from bascule_server.transports.core_loop import CoreEventLoop
 from bascule_server.transports.messages import Metadata, check_size, host_of, lenient, readable, trailing_metadata
 from bascule_server.transports.quick_call import QuickCall
-from bascule_server.transports.transport import QuickMethods
 
 CALLS_ASKED_FOR = 64
 """Calls that the core may hand over before it is asked again: as many come in together as wait."""

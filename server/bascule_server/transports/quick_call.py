@@ -11,9 +11,9 @@ from bascule_server.calls import Call
 from bascule_server.errors import Reason, ServiceError
 from bascule_server.faults import fault
 from bascule_server.interceptors import Surroundings
+from bascule_server.quick_methods import QuickMethod
 from bascule_server.transports.c_core import IncomingCall
 from bascule_server.transports.messages import present, trailing_metadata
-from bascule_server.transports.transport import QuickMethod
 
 
 def _nothing() -> None:

@@ -20,8 +20,8 @@ from bascule_server.errors import Reason, ServiceError
 from bascule_server.identity import OPEN, Access, Presented
 from bascule_server.interceptors import Surroundings, TimeoutPolicy
 from bascule_server.interceptors.call_log import CallLog
+from bascule_server.quick_methods import Reply
 from bascule_server.transports.throwaway_pair import NAME, ThrowawayPair
-from bascule_server.transports.transport import Reply
 
 SERVICE = "bascule.SelfTest"
 TIMEOUT_SECONDS = 5.0

@@ -21,7 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bascule_server.artifact import MANIFEST, ArtifactError, check_files, parse_manifest, read_bytes, read_manifest
+from bascule_server.artifact.file_names import MANIFEST
+from bascule_server.artifact.reading import ArtifactError, check_files, parse_manifest, read_bytes, read_manifest
 
 _CHUNK_BYTES = 8 * 1024 * 1024
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bascule.v1.model_admin_service_pb2 import ServingPlan
-from bascule_server.artifact import MANIFEST, ArtifactError
+from bascule_server.artifact.file_names import MANIFEST
+from bascule_server.artifact.reading import ArtifactError
+from bascule_server.artifact.signature import check_signature
 from bascule_server.servable import ServableVersion, load_servable
-from bascule_server.signature import check_signature
 from bascule_server.versions.copies import PrivateCopies, PrivateCopy
 from bascule_server.versions.plan import PlanError, read_plan
 

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 
 from bascule.v1 import recommendation_service_pb2 as pb
-from bascule_server.batcher import Batcher
+from bascule_server.batching.batcher import Batcher
 from bascule_server.calls import Call
-from bascule_server.decoding import decode_ranking
-from bascule_server.encoding import RowAnswer
 from bascule_server.errors import ServiceError
+from bascule_server.messages.decoding import decode_ranking
+from bascule_server.messages.encoding import RowAnswer
 from bascule_server.models import Models, ServingModel
-from bascule_server.query import Ranking
+from bascule_server.scoring.query import Ranking
 
 MAX_WAITING = 64
 """Rankings that wait to be compared; while there are so many, others are not."""

@@ -19,7 +19,7 @@ import structlog
 
 from bascule.v1.model_admin_service_pb2 import ServingPlan
 from bascule.v1.model_service_pb2 import ModelState
-from bascule_server.artifact import ArtifactError
+from bascule_server.artifact.reading import ArtifactError
 from bascule_server.faults import fault
 from bascule_server.footprint import give_back_memory
 from bascule_server.models import KnownVersion, Models, Revised, Route

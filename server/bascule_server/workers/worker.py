@@ -20,7 +20,7 @@ CANNOT_START = 2
 
 def main(models_root: Path) -> int:
     """Serves in this process; the exit status where it could not start."""
-    from bascule_server.artifact import ArtifactError
+    from bascule_server.artifact.reading import ArtifactError
     from bascule_server.logs import configure_logs
     from bascule_server.server import ListenError, event_loop
 

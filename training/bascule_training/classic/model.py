@@ -71,7 +71,7 @@ class ClassicModel:
     def outputs(self, tensors: Mapping[str, tf.Tensor | NDArray[np.int32]]) -> dict[str, tf.Tensor]:
         """float32 [rows, items], probabilities, by the name of the head.
 
-        ``tensors`` are as ``bascule_server.encoder`` makes them, [rows, ...] by the feature's name.
+        ``tensors`` are as ``bascule_server.scoring.encoder`` makes them, [rows, ...] by the feature's name.
         """
         outputs: dict[str, tf.Tensor] = self._heads(self._embedding(tensors))
         return outputs

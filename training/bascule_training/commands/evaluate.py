@@ -49,7 +49,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    from bascule_server.artifact import ArtifactError
+    from bascule_server.artifact.reading import ArtifactError
     from bascule_training import evaluate as evaluating
     from bascule_training.config import ConfigError
     from bascule_training.evaluation import evaluation_table
@@ -83,7 +83,7 @@ def _log(
     after: Path | None,
     users: Path | None,
 ) -> "Log":
-    from bascule_server.artifact import read_manifest
+    from bascule_server.artifact.reading import read_manifest
     from bascule_training import evaluate as evaluating
     from bascule_training.config import load_config
 

@@ -62,9 +62,9 @@ def train(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from rich.console import Console
 
-    from bascule_server.artifact import ArtifactError
+    from bascule_server.artifact.reading import ArtifactError
+    from bascule_server.artifact.signature import read_private_key
     from bascule_server.config import ConfigError as KeyFileError
-    from bascule_server.signature import read_private_key
     from bascule_training.config import ConfigError, load_config
     from bascule_training.tables import DataError
 

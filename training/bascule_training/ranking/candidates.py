@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.ranker_inputs import RankerInputs
-from bascule_server.retrieval import Restriction
-from bascule_server.retrievers import exact_retrievers
+from bascule_server.retrieval.retriever import Restriction
+from bascule_server.retrieval.retrievers import exact_retrievers
+from bascule_server.scoring.ranker_inputs import RankerInputs
 from bascule_training.evaluation import BATCH_SIZE
 from bascule_training.fit import Validation
 from bascule_training.metrics import OUTSIDE, Ranks

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 
 from bascule.v1.artifact_pb2 import Feature
-from bascule_server.encoder import FeaturesEncoder
+from bascule_server.scoring.encoder import FeaturesEncoder
 from bascule_training.config import FeatureConfig
 from bascule_training.features import Declared, declare
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Feature
-from bascule_server.encoder import FeaturesEncoder
-from bascule_server.ranker_inputs import CONTEXT, RankerInputs, RankerItems
+from bascule_server.scoring.encoder import FeaturesEncoder
+from bascule_server.scoring.ranker_inputs import CONTEXT, RankerInputs, RankerItems
 from bascule_training.features import Declared, feature_names, feature_rows
 from bascule_training.fit import QUALITY_CUTOFF
 from bascule_training.histories import Histories

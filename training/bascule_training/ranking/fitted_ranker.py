@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bascule.v1.artifact_pb2 import Feature
-from bascule_server.ranker_inputs import RankerInputs, RankerItems
+from bascule_server.scoring.ranker_inputs import RankerInputs, RankerItems
 from bascule_training.ranking.context import Context
 from bascule_training.two_towers import Tower
 

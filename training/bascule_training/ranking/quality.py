@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bascule_server.query import Question, Rank, Ranking
-from bascule_server.scorer import Scorer
+from bascule_server.scoring.query import Question, Rank, Ranking
+from bascule_server.scoring.scorer import Scorer
 from bascule_training.evaluation import BATCH_SIZE, Evaluation
 from bascule_training.metrics import UNKNOWN_ROW, ndcg
 

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bascule_server.query import FeatureValue
-from bascule_server.ranker_inputs import RankerInputs
-from bascule_server.retrieval import Restriction, best, products
-from bascule_server.retrievers import exact_retrievers
+from bascule_server.retrieval.retriever import Restriction, best, products
+from bascule_server.retrieval.retrievers import exact_retrievers
+from bascule_server.scoring.query import FeatureValue
+from bascule_server.scoring.ranker_inputs import RankerInputs
 from bascule_training.evaluation import BATCH_SIZE
 from bascule_training.features import FeaturesByUser, feature_names, feature_rows
 from bascule_training.fit import Subject

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from bascule.v1.artifact_pb2 import Feature
-from bascule_server.ranker_inputs import CONTEXT, ITEM, NUMBERS
+from bascule_server.scoring.ranker_inputs import CONTEXT, ITEM, NUMBERS
 from bascule_training.feature_embedding import FeatureEmbedding
 from bascule_training.two_towers import Tower
 

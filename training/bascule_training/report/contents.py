@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bascule_server.query import QueryError, Question, Rank, Ranking
-from bascule_server.scorer import Scorer
+from bascule_server.scoring.query import QueryError, Question, Rank, Ranking
+from bascule_server.scoring.scorer import Scorer
 from bascule_training.cases import Cases
 from bascule_training.dataset import Dataset
 from bascule_training.evaluation import BATCH_SIZE, Evaluation
