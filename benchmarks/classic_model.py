@@ -32,11 +32,11 @@ from bascule_training.classic.figures import HeadFigures, HeadMeter
 from bascule_training.classic.heads import MERGED_OUTPUT, OUTPUTS, Heads
 from bascule_training.classic.model import ClassicModel
 from bascule_training.config import FeatureConfig
-from bascule_training.feature_embedding import FeatureEmbedding
-from bascule_training.features import Declared, declare, feature_names, feature_rows
-from bascule_training.histories import Histories, of_users
-from bascule_training.metrics import ndcg, ranks_in_scores
-from bascule_training.tables import InteractionColumns, read_interactions, read_users
+from bascule_training.data.features import Declared, declare, feature_names, feature_rows
+from bascule_training.data.histories import Histories, of_users
+from bascule_training.data.tables import InteractionColumns, read_interactions, read_users
+from bascule_training.evaluation.metrics import ndcg, ranks_in_scores
+from bascule_training.towers.feature_embedding import FeatureEmbedding
 
 EPOCHS = 40
 SEEDS = (1, 2, 3)

@@ -17,10 +17,10 @@ from fitted_towers import Quality, fitted, judged, of_towers, rows_of_block
 from numpy.typing import NDArray
 
 from bascule_training.baselines.popularity import Popularity
-from bascule_training.cases import Cases
 from bascule_training.config import TrainingConfig
+from bascule_training.data.generate import generate
 from bascule_training.dataset import cases
-from bascule_training.generate import generate
+from bascule_training.evaluation.cases import Cases
 from bascule_training.prepared import Prepared, prepare
 
 USERS, ITEMS, INTERACTIONS = 1_000, 300, 25_000

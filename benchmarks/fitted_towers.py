@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bascule_training.config import TrainingConfig
-from bascule_training.evaluation import BATCH_SIZE, Cases
-from bascule_training.fit import Validation
-from bascule_training.metrics import Ranks, ndcg, recall
+from bascule_training.evaluation.evaluated import BATCH_SIZE, Cases
+from bascule_training.evaluation.metrics import Ranks, ndcg, recall
+from bascule_training.fitting.fit import Validation
 from bascule_training.prepared import Prepared
+from bascule_training.towers.two_towers import TwoTowers
 from bascule_training.trainer import Trainer
-from bascule_training.two_towers import TwoTowers
 
 CUTOFF = 10
 """The length of list that is judged."""

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bascule_training.config import DataConfig
-from bascule_training.splits import Given
+from bascule_training.data.splits import Given
 
 USERS = 2_000
 ITEMS = 400

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bascule_training.histories import Histories
+from bascule_training.data.histories import Histories
 
 LENGTH = 50
 """Interactions a user."""
@@ -138,15 +138,15 @@ def generated(interaction_count: int, item_count: int, seed: int = 1) -> Histori
 
 def two_towers(histories: Histories, item_count: int) -> Fit:
     """One epoch of the bag in mini-batches, under a softmax over sampled items; the model and the batches included."""
-    from bascule_training.bags import bag_count, bag_examples
-    from bascule_training.competitors import CompetitorSampler
     from bascule_training.config import FitConfig, HistoryBag, ItemConfig, QueryConfig
-    from bascule_training.examples import example_weights
-    from bascule_training.features import history_feature
-    from bascule_training.feed import Feed
-    from bascule_training.losses import sampled_softmax_loss
-    from bascule_training.model import Inputs, TwoTowerModel
-    from bascule_training.row_adam import RowAdam
+    from bascule_training.data.examples import example_weights
+    from bascule_training.data.features import history_feature
+    from bascule_training.fitting.bags import bag_count, bag_examples
+    from bascule_training.fitting.competitors import CompetitorSampler
+    from bascule_training.fitting.feed import Feed
+    from bascule_training.fitting.losses import sampled_softmax_loss
+    from bascule_training.fitting.model import Inputs, TwoTowerModel
+    from bascule_training.fitting.row_adam import RowAdam
 
     tower, length = HistoryBag(dimension=DIMENSION), QueryConfig().history_length
 

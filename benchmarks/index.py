@@ -34,7 +34,7 @@ from bascule.v1.artifact_pb2 import ItemIndex
 from bascule_server.retrieval.indexed import open_index
 from bascule_server.retrieval.retriever import UNRESTRICTED, Retriever
 from bascule_server.retrieval.retrievers import exact_retrievers
-from bascule_training.item_index import build_index
+from bascule_training.publishing.item_index import build_index
 
 COUNT = 100
 RECALL = 0.98

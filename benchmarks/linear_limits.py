@@ -14,9 +14,9 @@ from generated_tastes import Tastes, linear, narrow, together
 from numpy.typing import NDArray
 
 from bascule_training.baselines.popularity import Popularity
+from bascule_training.baselines.singular import strongest
 from bascule_training.config import DataConfig, FeatureConfig, FitConfig, QueryConfig, TrainingConfig
 from bascule_training.prepared import Prepared, prepare
-from bascule_training.singular import strongest
 
 COMPONENTS = (4, 8, 16, 32)
 DROPOUT = 0.1

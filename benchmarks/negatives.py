@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bascule_training.config import load_config
-from bascule_training.fit import Epoch
+from bascule_training.fitting.fit import Epoch
 from bascule_training.prepared import Prepared, prepare
 from bascule_training.trainer import Event, Trainer
 

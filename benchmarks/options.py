@@ -49,7 +49,7 @@ from bascule_server.scoring.ranking_stage import RankingStage
 from bascule_server.scoring.scorer import Scorer
 from bascule_server.scoring.subject import Subjects
 from bascule_server.scoring.tower import LiteRtTower, open_query_tower
-from bascule_training.export import convert_to_litert, export_ranker
+from bascule_training.publishing.export import convert_to_litert, export_ranker
 from bascule_training.ranking.tower import RankingTower, mean_tower
 
 SECONDS = 0.3

@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bascule_training.config import TrainingConfig, load_config
-from bascule_training.evaluation import Evaluation, difference, over_seeds
-from bascule_training.fit import Epoch
-from bascule_training.groups import GroupFigures, by_knowledge, figures
+from bascule_training.evaluation.evaluated import Evaluation, difference, over_seeds
+from bascule_training.evaluation.groups import GroupFigures, by_knowledge, figures
+from bascule_training.fitting.fit import Epoch
 from bascule_training.train import train
 from bascule_training.trainer import Event, Stage
 

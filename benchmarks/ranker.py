@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bascule_training.config import KINDS, FeatureConfig, RankerConfig, load_config
-from bascule_training.evaluation import difference, over_seeds
+from bascule_training.evaluation.evaluated import difference, over_seeds
 from bascule_training.train import Trained, train
 
 PROTOCOLS = Path(__file__).parent.parent / "training" / "protocols"

@@ -30,14 +30,14 @@ from serving_weights import (
 from bascule.v1.artifact_pb2 import Manifest, TrainingData
 from bascule_server.artifact.manifest_checks import SCHEMA_VERSION
 from bascule_server.scoring.encoder import HISTORY, QueryEncoder
-from bascule_training.artifact_writer import Contents, write_files
 from bascule_training.config import IndexConfig
+from bascule_training.data.features import Declared, history_feature
+from bascule_training.data.splits import Splits
 from bascule_training.dataset import Dataset
-from bascule_training.features import Declared, history_feature
-from bascule_training.fit import Subject
-from bascule_training.publish import publish, staged, write_manifest
-from bascule_training.splits import Splits
-from bascule_training.two_towers import Tower
+from bascule_training.fitting.fit import Subject
+from bascule_training.publishing.artifact_writer import Contents, write_files
+from bascule_training.publishing.publish import publish, staged, write_manifest
+from bascule_training.towers.two_towers import Tower
 
 INTERACTIONS = 100_000
 """From which the items have their popularity."""

@@ -39,16 +39,16 @@ from other_trainers import STEPS
 from rich.console import Console
 from rich.table import Table
 
-from bascule_training.competitors import CompetitorSampler
 from bascule_training.config import FitConfig, HistoryTransformer, ItemConfig
-from bascule_training.examples import example_weights
-from bascule_training.features import history_feature
-from bascule_training.feed import Feed
-from bascule_training.histories import Histories
-from bascule_training.losses import sampled_softmax_loss
-from bascule_training.model import Inputs, StepTensors, TwoTowerModel
-from bascule_training.packing import batch_count, packed_examples
-from bascule_training.row_adam import RowAdam
+from bascule_training.data.examples import example_weights
+from bascule_training.data.features import history_feature
+from bascule_training.data.histories import Histories
+from bascule_training.fitting.competitors import CompetitorSampler
+from bascule_training.fitting.feed import Feed
+from bascule_training.fitting.losses import sampled_softmax_loss
+from bascule_training.fitting.model import Inputs, StepTensors, TwoTowerModel
+from bascule_training.fitting.packing import batch_count, packed_examples
+from bascule_training.fitting.row_adam import RowAdam
 
 CATALOGUES = (20_000, 200_000, 2_000_000)
 ROUNDS = 5

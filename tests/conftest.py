@@ -53,7 +53,7 @@ learning_rate = 5e-3
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The configuration of the small model, beside its data."""
-    from bascule_training.generate import generate, write
+    from bascule_training.data.generate import generate, write
 
     folder = tmp_path_factory.mktemp("tiny")
     write(generate(users=150, items=120, interactions=3_000, seed=1), folder)

@@ -29,7 +29,7 @@ from bascule_server.errors import Reason
 from bascule_server.identity.callers import CallerEntry, reader
 from bascule_server.messages import decoding, field_checks, ranking_options
 from bascule_server.scoring import scorer
-from bascule_training import competitors, trainer
+from bascule_training import trainer
 from bascule_training.baselines import bpr, ease, item_knn, popularity, pure_svd, tuning
 from bascule_training.baselines.bpr import BprSetting
 from bascule_training.classic.config import ClassicConfig
@@ -43,10 +43,11 @@ from bascule_training.config import (
     UserFeatures,
     load_config,
 )
-from bascule_training.metrics import CUTOFFS, METRICS
-from bascule_training.protocol import EvaluationConfig
-from bascule_training.splits import Given, GlobalTime, LeaveOneOut, Random
-from bascule_training.tables import InteractionColumns
+from bascule_training.data.splits import Given, GlobalTime, LeaveOneOut, Random
+from bascule_training.data.tables import InteractionColumns
+from bascule_training.evaluation.metrics import CUTOFFS, METRICS
+from bascule_training.evaluation.protocol import EvaluationConfig
+from bascule_training.fitting import competitors
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

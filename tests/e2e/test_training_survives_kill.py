@@ -15,7 +15,7 @@ from bascule_server.artifact import file_names
 from bascule_server.artifact.reading import ArtifactError
 from bascule_server.servable import load_servable
 from bascule_server.versions.models_folder import check_published, published_versions
-from bascule_training.generate import generate, write
+from bascule_training.data.generate import generate, write
 
 CONFIG = """
 model = "films"

@@ -144,7 +144,7 @@ def test_a_renamed_version_is_refused(copied: Path) -> None:
 
 
 def test_vectors_of_another_training_are_refused_though_every_hash_matches(copied: Path) -> None:
-    from bascule_training.publish import write_manifest
+    from bascule_training.publishing.publish import write_manifest
 
     vectors = np.load(copied / file_names.ITEM_VECTORS)
     np.save(copied / file_names.ITEM_VECTORS, np.roll(vectors, 1, axis=0))
@@ -154,7 +154,7 @@ def test_vectors_of_another_training_are_refused_though_every_hash_matches(copie
 
 
 def test_a_tower_of_another_training_is_refused_though_every_hash_matches(copied: Path) -> None:
-    from bascule_training.publish import write_manifest
+    from bascule_training.publishing.publish import write_manifest
 
     path = copied / "vocabularies" / "query" / "country.json"
     path.write_text("[" + ", ".join(reversed(path.read_text().strip("[]").split(", "))) + "]")

@@ -7,8 +7,8 @@ import pytest
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from bascule_training.fit import Run
-    from bascule_training.model import StepTensors
+    from bascule_training.fitting.fit import Run
+    from bascule_training.fitting.model import StepTensors
 
 
 @pytest.fixture(scope="session")
@@ -27,18 +27,18 @@ def ring() -> Callable[..., "Run"]:
 
     from bascule.v1.artifact_pb2 import CategoricalFeature, Feature
     from bascule_server.scoring.encoder import QueryEncoder
-    from bascule_training.competitors import CompetitorSampler
     from bascule_training.config import FitConfig, HistoryTransformer, ItemConfig
-    from bascule_training.evaluation import cases_of
-    from bascule_training.examples import example_weights
-    from bascule_training.features import history_feature
-    from bascule_training.feed import Feed
-    from bascule_training.fit import Run, Validation
-    from bascule_training.histories import of_users
-    from bascule_training.losses import sampled_softmax_loss
-    from bascule_training.model import Inputs, TwoTowerModel
-    from bascule_training.packing import batch_count, packed_examples
-    from bascule_training.row_adam import RowAdam
+    from bascule_training.data.examples import example_weights
+    from bascule_training.data.features import history_feature
+    from bascule_training.data.histories import of_users
+    from bascule_training.evaluation.evaluated import cases_of
+    from bascule_training.fitting.competitors import CompetitorSampler
+    from bascule_training.fitting.feed import Feed
+    from bascule_training.fitting.fit import Run, Validation
+    from bascule_training.fitting.losses import sampled_softmax_loss
+    from bascule_training.fitting.model import Inputs, TwoTowerModel
+    from bascule_training.fitting.packing import batch_count, packed_examples
+    from bascule_training.fitting.row_adam import RowAdam
 
     item_count, user_count, steps, rows = 12, 96, 4, 4
     item_ids = [str(row) for row in range(item_count)]

@@ -19,9 +19,9 @@ from bascule_training.baselines.item_knn import ItemKnn
 from bascule_training.baselines.popularity import Popularity
 from bascule_training.baselines.pure_svd import PureSvd
 from bascule_training.baselines.tuning import tuned
-from bascule_training.cases import Cases, cases_of
-from bascule_training.evaluation import Baseline
-from bascule_training.histories import Histories
+from bascule_training.data.histories import Histories
+from bascule_training.evaluation.cases import Cases, cases_of
+from bascule_training.evaluation.evaluated import Baseline
 
 
 def histories(*users: list[int]) -> Histories:

@@ -15,9 +15,7 @@ from bascule_server.scoring.encoder import QueryEncoder
 from bascule_server.scoring.query import FeatureValue, Query, Question, Rank, Ranking
 from bascule_server.scoring.tower import LiteRtTower
 from bascule_server.servable import load_servable
-from bascule_training.artifact_writer import Contents, write_files
 from bascule_training.baselines.popularity import Popularity
-from bascule_training.checkpoint import Progress
 from bascule_training.classic.config import ClassicConfig
 from bascule_training.classic.epochs import ClassicEpoch, with_heads
 from bascule_training.classic.feed import ClassicFeed
@@ -25,14 +23,16 @@ from bascule_training.classic.figures import HeadMeter
 from bascule_training.classic.heads import OUTPUTS
 from bascule_training.classic.model import ClassicModel
 from bascule_training.config import DataConfig, FeatureConfig, IndexConfig
+from bascule_training.data.features import Declared, declare, feature_names, feature_rows, history_feature
+from bascule_training.data.generate import generate, write
+from bascule_training.data.histories import Histories
 from bascule_training.dataset import Dataset, cases, read_dataset
-from bascule_training.evaluation import evaluate_baseline
-from bascule_training.export import convert_to_litert, export_saved_model
-from bascule_training.features import Declared, declare, feature_names, feature_rows, history_feature
-from bascule_training.fit import Epoch, Run, Step, Validation, fit
-from bascule_training.generate import generate, write
-from bascule_training.histories import Histories
-from bascule_training.publish import write_manifest
+from bascule_training.evaluation.evaluated import evaluate_baseline
+from bascule_training.fitting.checkpoint import Progress
+from bascule_training.fitting.fit import Epoch, Run, Step, Validation, fit
+from bascule_training.publishing.artifact_writer import Contents, write_files
+from bascule_training.publishing.export import convert_to_litert, export_saved_model
+from bascule_training.publishing.publish import write_manifest
 
 COUNTRY = Feature(name="country", categorical=CategoricalFeature(size=3))
 TAGS = Feature(name="tags", multi_valued=MultiValuedFeature(size=5, max_count=2))

@@ -23,7 +23,7 @@ from bascule_training.classic.config import ClassicConfig
 from bascule_training.classic.feed import ClassicFeed
 from bascule_training.classic.heads import MERGED_OUTPUT, OUTPUTS, Heads
 from bascule_training.classic.model import ClassicModel
-from bascule_training.histories import Histories
+from bascule_training.data.histories import Histories
 
 TRAIN, UNSEEN = slice(0, 800), slice(800, 1_000)
 Floats = NDArray[np.float32]

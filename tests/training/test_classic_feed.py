@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule_training.classic.feed import HIDDEN, ClassicFeed
-from bascule_training.histories import Histories
+from bascule_training.data.histories import Histories
 
 ITEMS = 4
 

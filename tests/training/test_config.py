@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from bascule_training.classic.config import ClassicConfig
 from bascule_training.commands import train
 from bascule_training.config import KINDS, ClosedFormTower, ConfigError, HistoryBag, HistoryTransformer, load_config
-from bascule_training.splits import Given, GlobalTime, LeaveOneOut
+from bascule_training.data.splits import Given, GlobalTime, LeaveOneOut
 
 SMALLEST = """
 model = "films"

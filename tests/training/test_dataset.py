@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from bascule_training.config import DataConfig, FeatureConfig
+from bascule_training.data.splits import Given, Random
+from bascule_training.data.tables import DataError
 from bascule_training.dataset import Dataset, cases, read_dataset
-from bascule_training.splits import Given, Random
-from bascule_training.tables import DataError
 
 LOG = """user_id,item_id,time
 a,x,1

@@ -6,10 +6,10 @@ import pytest
 
 from bascule_server.artifact.reading import ArtifactError, read_manifest
 from bascule_training.config import TrainingConfig, load_config
+from bascule_training.data.tables import DataError
 from bascule_training.evaluate import Evaluated, Log, as_json, evaluate, log_of_config, log_of_files
-from bascule_training.metrics import CUTOFFS, METRICS
-from bascule_training.protocol import EvaluationConfig
-from bascule_training.tables import DataError
+from bascule_training.evaluation.metrics import CUTOFFS, METRICS
+from bascule_training.evaluation.protocol import EvaluationConfig
 
 
 @pytest.fixture(scope="module")

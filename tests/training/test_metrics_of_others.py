@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bascule_training.histories import Histories
-from bascule_training.metrics import METRICS, metrics_by_case, ranks_in_scores
+from bascule_training.data.histories import Histories
+from bascule_training.evaluation.metrics import METRICS, metrics_by_case, ranks_in_scores
 
 CUTOFFS = (1, 3, 10, 20)
 USER_COUNT, ITEM_COUNT = 200, 50

@@ -10,14 +10,14 @@ from bascule_server.scoring.query import Question, Rank, Ranking
 from bascule_server.scoring.ranker_inputs import NUMBERS, RankerInputs, RankerItems
 from bascule_server.servable import load_servable
 from bascule_training.config import ClosedFormTower, RankerConfig, TrainingConfig, load_config
+from bascule_training.data.splits import GlobalTime, LeaveOneOut, Splits, split
+from bascule_training.data.tables import DataError, read_outcomes
 from bascule_training.prepared import Prepared, prepare
 from bascule_training.ranking.candidates import RankingCase
 from bascule_training.ranking.fit import fitted_towers
 from bascule_training.ranking.outcomes import MAX_LISTS, shown_lists
 from bascule_training.ranking.shown import shown_cases
 from bascule_training.ranking.tower import mean_tower
-from bascule_training.splits import GlobalTime, LeaveOneOut, Splits, split
-from bascule_training.tables import DataError, read_outcomes
 from bascule_training.train import train
 from bascule_training.trainer import Trainer
 

@@ -8,11 +8,11 @@ import pytest
 
 from bascule_training.baselines.ease import Ease
 from bascule_training.baselines.popularity import Popularity
-from bascule_training.cases import Cases, cases_of
-from bascule_training.evaluation import evaluate_baseline
-from bascule_training.histories import Histories, of_users
-from bascule_training.protocol import EvaluationConfig
-from bascule_training.splits import GlobalTime, split, without_rare_items
+from bascule_training.data.histories import Histories, of_users
+from bascule_training.data.splits import GlobalTime, split, without_rare_items
+from bascule_training.evaluation.cases import Cases, cases_of
+from bascule_training.evaluation.evaluated import evaluate_baseline
+from bascule_training.evaluation.protocol import EvaluationConfig
 
 pytestmark = pytest.mark.slow
 

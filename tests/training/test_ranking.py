@@ -14,11 +14,11 @@ from bascule_server.scoring.ranker_inputs import NUMBERS, read_ranker_items
 from bascule_server.scoring.tower import LiteRtTower
 from bascule_server.servable import load_servable
 from bascule_training.config import ClosedFormTower, ConfigError, load_config
+from bascule_training.data.histories import Histories
 from bascule_training.evaluate import evaluate, log_of_config
-from bascule_training.export import convert_to_litert, export_ranker
-from bascule_training.histories import Histories
-from bascule_training.metrics import OUTSIDE
+from bascule_training.evaluation.metrics import OUTSIDE
 from bascule_training.prepared import prepare
+from bascule_training.publishing.export import convert_to_litert, export_ranker
 from bascule_training.ranking.candidates import RankingCase, ranks_of
 from bascule_training.ranking.fit import fitted_towers
 from bascule_training.ranking.item_numbers import item_numbers

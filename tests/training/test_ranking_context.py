@@ -13,14 +13,14 @@ from bascule_server.scoring.golden import read_golden
 from bascule_server.scoring.ranker_inputs import NUMBERS
 from bascule_server.scoring.tower import LiteRtTower
 from bascule_training.config import FeatureConfig, load_config
+from bascule_training.data.tables import DataError
 from bascule_training.evaluate import evaluate, log_of_config, log_of_files
-from bascule_training.export import convert_to_litert, export_ranker
+from bascule_training.publishing.export import convert_to_litert, export_ranker
 from bascule_training.ranking.candidates import RankingCase
 from bascule_training.ranking.context import Context
 from bascule_training.ranking.fit import fitted_towers
 from bascule_training.ranking.tower import RankingTower, mean_tower
-from bascule_training.tables import DataError
-from bascule_training.two_towers import Tower
+from bascule_training.towers.two_towers import Tower
 
 DEVICE = Feature(name="device", categorical=CategoricalFeature(size=2))
 KIND = Feature(name="kind", categorical=CategoricalFeature(size=2))

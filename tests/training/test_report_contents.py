@@ -16,9 +16,9 @@ from bascule_server.scoring.item_ids import ItemIds
 from bascule_server.scoring.known_users import KnownUsers
 from bascule_server.scoring.scorer import Scorer
 from bascule_server.scoring.subject import Subjects
-from bascule_training.cases import Cases, cases_of
 from bascule_training.config import DataConfig, FeatureConfig
 from bascule_training.dataset import Dataset, read_dataset
+from bascule_training.evaluation.cases import Cases, cases_of
 from bascule_training.report import contents
 from bascule_training.report.contents import (
     DataFacts,

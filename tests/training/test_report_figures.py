@@ -6,10 +6,10 @@ import pytest
 from numpy.typing import NDArray
 
 from bascule_server.scoring.query import Query
-from bascule_training.cases import Cases
-from bascule_training.evaluation import Evaluation, evaluate_baseline
-from bascule_training.histories import Histories
-from bascule_training.metrics import UNKNOWN_ROW
+from bascule_training.data.histories import Histories
+from bascule_training.evaluation.cases import Cases
+from bascule_training.evaluation.evaluated import Evaluation, evaluate_baseline
+from bascule_training.evaluation.metrics import UNKNOWN_ROW
 from bascule_training.report.contents import ScoredItems
 from bascule_training.report.figures import (
     Model,

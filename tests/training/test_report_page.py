@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from bascule_server.scoring.query import Query
-from bascule_training.cases import Cases
-from bascule_training.evaluation import evaluate_baseline
-from bascule_training.histories import Histories
+from bascule_training.data.histories import Histories
+from bascule_training.evaluation.cases import Cases
+from bascule_training.evaluation.evaluated import evaluate_baseline
 from bascule_training.report import ReportContents, write_report
 from bascule_training.report.contents import (
     DataFacts,

@@ -5,11 +5,11 @@ import pytest
 from numpy.typing import NDArray
 
 from bascule_server.scoring.query import Query
-from bascule_training.cases import Cases
-from bascule_training.evaluation import Evaluation
-from bascule_training.histories import Histories
-from bascule_training.metrics import Ranks
-from bascule_training.protocol import EvaluationConfig
+from bascule_training.data.histories import Histories
+from bascule_training.evaluation.cases import Cases
+from bascule_training.evaluation.evaluated import Evaluation
+from bascule_training.evaluation.metrics import Ranks
+from bascule_training.evaluation.protocol import EvaluationConfig
 from bascule_training.report.contents import DataFacts
 from bascule_training.report.words import Fact, day, evaluation_words, facts, verdict
 

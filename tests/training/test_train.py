@@ -22,13 +22,13 @@ from bascule_server.living.version import LivingVersion
 from bascule_server.scoring.golden import read_golden
 from bascule_server.scoring.query import Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
-from bascule_training.checkpoint import CheckpointError
 from bascule_training.config import TrainingConfig, load_config
-from bascule_training.fit import Epoch, Step
-from bascule_training.generate import generate, write
+from bascule_training.data.generate import generate, write
+from bascule_training.data.tables import DataError, fingerprint
+from bascule_training.fitting.checkpoint import CheckpointError
+from bascule_training.fitting.fit import Epoch, Step
 from bascule_training.prepared import prepare
-from bascule_training.publish import PublishError
-from bascule_training.tables import DataError, fingerprint
+from bascule_training.publishing.publish import PublishError
 from bascule_training.train import Trained, train
 from bascule_training.trainer import Event, Stage
 
@@ -316,7 +316,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from bascule_training.config import load_config
-from bascule_training.fit import Step
+from bascule_training.fitting.fit import Step
 from bascule_training.train import train
 from bascule_training.trainer import Stage
 steps = 0

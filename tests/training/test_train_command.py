@@ -12,7 +12,7 @@ from bascule.v1.recommendation_service_pb2 import RankingPath
 from bascule_server.scoring.query import Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
 from bascule_training.commands.train import train
-from bascule_training.generate import generate, write
+from bascule_training.data.generate import generate, write
 
 CONFIG = """
 model = "films"

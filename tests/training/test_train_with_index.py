@@ -15,8 +15,8 @@ from bascule_server.scoring.golden import read_golden
 from bascule_server.scoring.query import Query, Question, Rank, Ranking
 from bascule_server.servable import load_servable
 from bascule_training.config import load_config
-from bascule_training.generate import generate, write
-from bascule_training.publish import write_manifest
+from bascule_training.data.generate import generate, write
+from bascule_training.publishing.publish import write_manifest
 from bascule_training.train import train
 
 

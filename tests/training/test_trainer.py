@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from bascule_training.config import TrainingConfig, load_config
-from bascule_training.fit import Epoch, Step
+from bascule_training.fitting.fit import Epoch, Step
 from bascule_training.prepared import prepare
 from bascule_training.trainer import Event, Fitted, Stage, Trainer
 

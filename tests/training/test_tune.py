@@ -11,7 +11,7 @@ import pytest
 
 from bascule_training.config import HistoryBag, TrainingConfig, load_config
 from bascule_training.config_text import config_text
-from bascule_training.generate import generate, write
+from bascule_training.data.generate import generate, write
 from bascule_training.prepared import prepare
 from bascule_training.trainer import Trainer
 from bascule_training.tune import Trial, TuneError, tune

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from bascule_training.commands.tune import tune
 from bascule_training.config import load_config
-from bascule_training.generate import generate, write
+from bascule_training.data.generate import generate, write
 
 CONFIG = """
 model = "films"

@@ -25,9 +25,9 @@ from pydantic import (
 from bascule_server.artifact.manifest_checks import is_model_name
 from bascule_server.scoring.encoder import HISTORY
 from bascule_training.classic.config import ClassicConfig
-from bascule_training.protocol import EvaluationConfig
-from bascule_training.splits import Given, LeaveOneOut, Split
-from bascule_training.tables import CANONICAL_COLUMNS, InteractionColumns
+from bascule_training.data.splits import Given, LeaveOneOut, Split
+from bascule_training.data.tables import CANONICAL_COLUMNS, InteractionColumns
+from bascule_training.evaluation.protocol import EvaluationConfig
 
 _TENSOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SETTING_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")

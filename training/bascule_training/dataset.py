@@ -8,13 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bascule_training.cases import DEFAULT_RULES, Cases, cases_of
 from bascule_training.config import DataConfig, FeatureConfig, RankerConfig
-from bascule_training.features import FeaturesByUser
-from bascule_training.histories import Histories, of_users
-from bascule_training.protocol import EvaluationConfig
-from bascule_training.splits import Splits, split, without_rare_items
-from bascule_training.tables import (
+from bascule_training.data.features import FeaturesByUser
+from bascule_training.data.histories import Histories, of_users
+from bascule_training.data.splits import Splits, split, without_rare_items
+from bascule_training.data.tables import (
     DataError,
     read_interactions,
     read_items,
@@ -22,6 +20,8 @@ from bascule_training.tables import (
     split_multi_valued,
     without_repetitions,
 )
+from bascule_training.evaluation.cases import DEFAULT_RULES, Cases, cases_of
+from bascule_training.evaluation.protocol import EvaluationConfig
 
 NO_RANKER = RankerConfig()
 """Reads nothing more than the towers."""

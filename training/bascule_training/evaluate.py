@@ -11,20 +11,20 @@ from bascule_server.scoring.catalogue import read_catalogue
 from bascule_server.scoring.encoder import HISTORY
 from bascule_server.scoring.query import FeatureValue
 from bascule_server.servable import load_servable
-from bascule_training import groups
 from bascule_training.baselines.popularity import Popularity
-from bascule_training.cases import cases_of
 from bascule_training.config import TrainingConfig
+from bascule_training.data.features import feature_rows
+from bascule_training.data.histories import of_users
+from bascule_training.data.table_file import TYPES
+from bascule_training.data.tables import DataError, fingerprint, read_interactions, read_users, split_multi_valued
 from bascule_training.dataset import NO_RANKER, read_dataset
-from bascule_training.evaluation import Evaluation, Progress, evaluate_baseline, evaluate_scorer
-from bascule_training.features import feature_rows
-from bascule_training.groups import GroupFigures
-from bascule_training.histories import of_users
-from bascule_training.intervals import Interval
-from bascule_training.metrics import UNKNOWN_ROW
-from bascule_training.protocol import EvaluationConfig
-from bascule_training.table_file import TYPES
-from bascule_training.tables import DataError, fingerprint, read_interactions, read_users, split_multi_valued
+from bascule_training.evaluation import groups
+from bascule_training.evaluation.cases import cases_of
+from bascule_training.evaluation.evaluated import Evaluation, Progress, evaluate_baseline, evaluate_scorer
+from bascule_training.evaluation.groups import GroupFigures
+from bascule_training.evaluation.intervals import Interval
+from bascule_training.evaluation.metrics import UNKNOWN_ROW
+from bascule_training.evaluation.protocol import EvaluationConfig
 
 _TYPES: dict[str, type] = {
     "categorical": str,

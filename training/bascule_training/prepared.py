@@ -6,12 +6,12 @@ import polars as pl
 
 from bascule.v1.artifact_pb2 import Attribute
 from bascule_server.scoring.encoder import QueryEncoder
-from bascule_training.artifact_writer import declare_attributes
 from bascule_training.config import TrainingConfig
+from bascule_training.data.features import Declared, declare, history_feature
 from bascule_training.dataset import NO_RANKER, Dataset, cases, read_dataset
-from bascule_training.evaluation import Cases
-from bascule_training.features import Declared, declare, history_feature
-from bascule_training.fit import Validation
+from bascule_training.evaluation.evaluated import Cases
+from bascule_training.fitting.fit import Validation
+from bascule_training.publishing.artifact_writer import declare_attributes
 from bascule_training.ranking.context import Context
 from bascule_training.ranking.outcomes import shown_lists
 

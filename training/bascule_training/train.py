@@ -16,21 +16,21 @@ from bascule_server.artifact import file_names
 from bascule_server.artifact.manifest_checks import SCHEMA_VERSION
 from bascule_server.artifact.signature import sign
 from bascule_server.servable import ServableVersion, load_servable
-from bascule_training.artifact_writer import Contents, write_files
 from bascule_training.baselines import tuned_baselines
 from bascule_training.config import TrainingConfig
 from bascule_training.config_text import config_text
+from bascule_training.data.tables import fingerprint
 from bascule_training.dataset import Dataset
-from bascule_training.evaluation import Evaluation, evaluate_baseline, evaluate_scorer
+from bascule_training.evaluation.evaluated import Evaluation, evaluate_baseline, evaluate_scorer
 from bascule_training.prepared import Prepared, prepare
-from bascule_training.publish import publish, staged, write_manifest
+from bascule_training.publishing.artifact_writer import Contents, write_files
+from bascule_training.publishing.publish import publish, staged, write_manifest
+from bascule_training.publishing.recent_popularity import RecentPopularity, recent_popularity
 from bascule_training.ranking.quality import RankingQuality, ranking_quality
-from bascule_training.recent_popularity import RecentPopularity, recent_popularity
 from bascule_training.report import ReportContents, write_report
 from bascule_training.report.contents import data_facts, examples_of, items_of, scored_items_of
-from bascule_training.tables import fingerprint
+from bascule_training.towers.two_towers import TwoTowers
 from bascule_training.trainer import Fitted, Observe, Stage, Trainer
-from bascule_training.two_towers import TwoTowers
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

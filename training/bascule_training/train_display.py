@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bascule_training.classic.epochs import ClassicEpoch
-from bascule_training.fit import Epoch, Step
+from bascule_training.fitting.fit import Epoch, Step
 from bascule_training.trainer import Event, Stage
 
 

@@ -13,15 +13,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bascule_server.scoring.encoder import FeaturesEncoder
-from bascule_training.bags import bag_count, bag_examples
-from bascule_training.checkpoint import Progress
 from bascule_training.classic.config import ClassicConfig
 from bascule_training.classic.epochs import with_heads
 from bascule_training.classic.feed import ClassicFeed
 from bascule_training.classic.model import ClassicModel
-from bascule_training.closed_form import FROZEN_DIMENSION, ClosedForms
-from bascule_training.competitors import CompetitorSampler
-from bascule_training.concatenated import joined, tuned_weights
+from bascule_training.closed_form.solved import FROZEN_DIMENSION, ClosedForms
+from bascule_training.closed_form.spectral import UserCodes
 from bascule_training.config import (
     ClosedForm,
     ClosedFormTower,
@@ -31,20 +28,23 @@ from bascule_training.config import (
     TrainedTower,
     TrainingConfig,
 )
-from bascule_training.examples import example_weights
-from bascule_training.features import declare, feature_names, feature_rows
-from bascule_training.feed import Feed, MakeExamples
-from bascule_training.fit import Epoch, Run, Step, Validation, fit
-from bascule_training.histories import Histories
-from bascule_training.losses import cosine_contrastive_loss, gbce_loss, sampled_softmax_loss
-from bascule_training.model import Inputs, Loss, StepTensors, TwoTowerModel
-from bascule_training.packing import batch_count, packed_examples
+from bascule_training.data.examples import example_weights
+from bascule_training.data.features import declare, feature_names, feature_rows
+from bascule_training.data.histories import Histories
+from bascule_training.fitting.bags import bag_count, bag_examples
+from bascule_training.fitting.checkpoint import Progress
+from bascule_training.fitting.competitors import CompetitorSampler
+from bascule_training.fitting.concatenated import joined, tuned_weights
+from bascule_training.fitting.feed import Feed, MakeExamples
+from bascule_training.fitting.fit import Epoch, Run, Step, Validation, fit
+from bascule_training.fitting.losses import cosine_contrastive_loss, gbce_loss, sampled_softmax_loss
+from bascule_training.fitting.model import Inputs, Loss, StepTensors, TwoTowerModel
+from bascule_training.fitting.packing import batch_count, packed_examples
+from bascule_training.fitting.row_adam import RowAdam
 from bascule_training.prepared import Prepared
 from bascule_training.ranking.fit import fit_ranker
 from bascule_training.ranking.fitted_ranker import FittedRanker
-from bascule_training.row_adam import RowAdam
-from bascule_training.spectral import UserCodes
-from bascule_training.two_towers import TwoTowers
+from bascule_training.towers.two_towers import TwoTowers
 
 FULL_SOFTMAX_SCORES = 2**23
 """Up to so many scores a step, the softmax runs over the whole catalogue unless the configuration says otherwise."""

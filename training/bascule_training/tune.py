@@ -20,9 +20,9 @@ from bascule_training.config import (
     TrainingConfig,
     UserFeatures,
 )
-from bascule_training.fit import Epoch
+from bascule_training.data.tables import fingerprint
+from bascule_training.fitting.fit import Epoch
 from bascule_training.prepared import Prepared
-from bascule_training.tables import fingerprint
 from bascule_training.trainer import Event, Trainer
 
 HALF_LIVES = (None, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from bascule_training.histories import Histories
+from bascule_training.data.histories import Histories
 
 FACTORS, ITERATIONS = 64, 100
 

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from bascule_training.histories import Histories
+from bascule_training.data.histories import Histories
 
 PENALTIES = (30.0, 100.0, 200.0, 300.0, 500.0, 1000.0)
 """The penalties that are tried."""

@@ -8,7 +8,7 @@ from implicit.nearest_neighbours import ItemItemRecommender
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix
 
-from bascule_training.histories import Histories
+from bascule_training.data.histories import Histories
 
 NEIGHBOUR_COUNTS = (20, 100, 400)
 """The numbers of neighbours that are tried."""

@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_training.examples import example_weights
-from bascule_training.histories import Histories
+from bascule_training.data.examples import example_weights
+from bascule_training.data.histories import Histories
 
 HALF_LIVES = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0)
 """The half-lives that are tried, in days."""

@@ -6,8 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_training.histories import Histories
-from bascule_training.singular import strongest_right
+from bascule_training.baselines.singular import strongest_right
+from bascule_training.data.histories import Histories
 
 RANKS = (16, 32, 64, 128, 256)
 """The ranks that are tried, as far as the data has so many."""

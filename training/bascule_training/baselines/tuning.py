@@ -11,8 +11,8 @@ from bascule_training.baselines.ials import Ials
 from bascule_training.baselines.item_knn import ItemKnn
 from bascule_training.baselines.popularity import HALF_LIVES, Popularity
 from bascule_training.baselines.pure_svd import PureSvd
-from bascule_training.evaluation import Baseline, Cases, quality_of
-from bascule_training.histories import Histories
+from bascule_training.data.histories import Histories
+from bascule_training.evaluation.evaluated import Baseline, Cases, quality_of
 
 MAX_FACTOR_INTERACTIONS = 2_000_000
 """The largest log for iALS and BPR, which are fitted several times."""

@@ -3,10 +3,10 @@
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
-from bascule_training.checkpoint import Progress
 from bascule_training.classic.figures import HeadFigures
 from bascule_training.classic.model import ClassicModel
-from bascule_training.fit import Epoch, Step
+from bascule_training.fitting.checkpoint import Progress
+from bascule_training.fitting.fit import Epoch, Step
 
 
 @dataclass(frozen=True, slots=True)

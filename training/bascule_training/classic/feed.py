@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from bascule_training.histories import Histories
+from bascule_training.data.histories import Histories
 
 HIDDEN = 0.1
 """How often a feature is hidden from a step, so that the model learns what to say of users who lack it."""

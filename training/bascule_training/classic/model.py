@@ -13,8 +13,8 @@ from bascule_training.classic.config import ClassicConfig
 from bascule_training.classic.feed import ClassicBatch
 from bascule_training.classic.figures import HeadFigures, HeadMeter
 from bascule_training.classic.heads import Heads
-from bascule_training.feature_embedding import FeatureEmbedding
-from bascule_training.two_towers import Tower
+from bascule_training.towers.feature_embedding import FeatureEmbedding
+from bascule_training.towers.two_towers import Tower
 
 
 class ClassicModel:

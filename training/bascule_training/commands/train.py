@@ -66,7 +66,7 @@ def train(
     from bascule_server.artifact.signature import read_private_key
     from bascule_server.config import ConfigError as KeyFileError
     from bascule_training.config import ConfigError, load_config
-    from bascule_training.tables import DataError
+    from bascule_training.data.tables import DataError
 
     console = Console()
     try:
@@ -74,9 +74,9 @@ def train(
         private_key = None if key is None else read_private_key(key)
         # Only now, since TensorFlow takes seconds to load and a slip in the configuration should not wait for it.
         from bascule_training import train as training
-        from bascule_training.checkpoint import CheckpointError
-        from bascule_training.evaluation import evaluation_table
-        from bascule_training.publish import PublishError
+        from bascule_training.evaluation.evaluated import evaluation_table
+        from bascule_training.fitting.checkpoint import CheckpointError
+        from bascule_training.publishing.publish import PublishError
         from bascule_training.train_display import TrainDisplay
     except (ConfigError, KeyFileError) as error:
         raise CommandFailed(str(error)) from error

@@ -31,7 +31,7 @@ def tune(config_path: Path, trials: int, out: Path | None, settings: tuple[str, 
 
     from bascule_training.config import ConfigError, load_config
     from bascule_training.config_text import config_text
-    from bascule_training.tables import DataError
+    from bascule_training.data.tables import DataError
 
     console = Console()
     try:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from bascule_server.retrieval.retriever import Restriction
 from bascule_server.retrieval.retrievers import exact_retrievers
 from bascule_server.scoring.ranker_inputs import RankerInputs
-from bascule_training.evaluation import BATCH_SIZE
-from bascule_training.fit import Validation
-from bascule_training.metrics import OUTSIDE, Ranks
-from bascule_training.two_towers import TwoTowers
+from bascule_training.evaluation.evaluated import BATCH_SIZE
+from bascule_training.evaluation.metrics import OUTSIDE, Ranks
+from bascule_training.fitting.fit import Validation
+from bascule_training.towers.two_towers import TwoTowers
 
 
 class RankingCase(NamedTuple):

@@ -8,7 +8,7 @@ import polars as pl
 from bascule.v1.artifact_pb2 import Feature
 from bascule_server.scoring.encoder import FeaturesEncoder
 from bascule_training.config import FeatureConfig
-from bascule_training.features import Declared, declare
+from bascule_training.data.features import Declared, declare
 
 
 class Context(NamedTuple):

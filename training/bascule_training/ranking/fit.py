@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from bascule.v1.artifact_pb2 import Feature
 from bascule_server.scoring.encoder import FeaturesEncoder
 from bascule_server.scoring.ranker_inputs import CONTEXT, RankerInputs, RankerItems
-from bascule_training.features import Declared, feature_names, feature_rows
-from bascule_training.fit import QUALITY_CUTOFF
-from bascule_training.histories import Histories
-from bascule_training.metrics import ndcg
+from bascule_training.data.features import Declared, feature_names, feature_rows
+from bascule_training.data.histories import Histories
+from bascule_training.evaluation.metrics import ndcg
+from bascule_training.fitting.fit import QUALITY_CUTOFF
 from bascule_training.prepared import Prepared
 from bascule_training.ranking.candidates import RankingCase, ranking_cases, ranks_of
 from bascule_training.ranking.fitted_ranker import FittedRanker
 from bascule_training.ranking.item_numbers import item_numbers
 from bascule_training.ranking.shown import shown_cases
 from bascule_training.ranking.tower import RankingTower, mean_tower
-from bascule_training.two_towers import TwoTowers
+from bascule_training.towers.two_towers import TwoTowers
 
 MAX_EPOCHS = 60
 PATIENCE = 6

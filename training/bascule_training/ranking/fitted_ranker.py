@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bascule.v1.artifact_pb2 import Feature
 from bascule_server.scoring.ranker_inputs import RankerInputs, RankerItems
 from bascule_training.ranking.context import Context
-from bascule_training.two_towers import Tower
+from bascule_training.towers.two_towers import Tower
 
 
 class FittedRanker(NamedTuple):

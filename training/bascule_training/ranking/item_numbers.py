@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_training.histories import Histories
+from bascule_training.data.histories import Histories
 
 HALF_LIVES_DAYS = (3, 7, 14)
 """Of the popularities by which an older interaction counts less."""

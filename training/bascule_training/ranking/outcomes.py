@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from bascule_training.config import RankerConfig
-from bascule_training.splits import Splits
-from bascule_training.tables import DataError, read_outcomes
+from bascule_training.data.splits import Splits
+from bascule_training.data.tables import DataError, read_outcomes
 
 MAX_LISTS = 20_000
 """The newest of them are learned from."""

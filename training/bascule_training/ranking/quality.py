@@ -6,8 +6,8 @@ import numpy as np
 
 from bascule_server.scoring.query import Question, Rank, Ranking
 from bascule_server.scoring.scorer import Scorer
-from bascule_training.evaluation import BATCH_SIZE, Evaluation
-from bascule_training.metrics import UNKNOWN_ROW, ndcg
+from bascule_training.evaluation.evaluated import BATCH_SIZE, Evaluation
+from bascule_training.evaluation.metrics import UNKNOWN_ROW, ndcg
 
 CUTOFF = 10
 

@@ -12,13 +12,13 @@ from bascule_server.retrieval.retriever import Restriction, best, products
 from bascule_server.retrieval.retrievers import exact_retrievers
 from bascule_server.scoring.query import FeatureValue
 from bascule_server.scoring.ranker_inputs import RankerInputs
-from bascule_training.evaluation import BATCH_SIZE
-from bascule_training.features import FeaturesByUser, feature_names, feature_rows
-from bascule_training.fit import Subject
+from bascule_training.data.features import FeaturesByUser, feature_names, feature_rows
+from bascule_training.data.tables import DataError
+from bascule_training.evaluation.evaluated import BATCH_SIZE
+from bascule_training.fitting.fit import Subject
 from bascule_training.prepared import Prepared
 from bascule_training.ranking.candidates import RankingCase
-from bascule_training.tables import DataError
-from bascule_training.two_towers import TwoTowers
+from bascule_training.towers.two_towers import TwoTowers
 
 
 class _Shown(NamedTuple):

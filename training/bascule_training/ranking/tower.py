@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from bascule.v1.artifact_pb2 import Feature
 from bascule_server.scoring.ranker_inputs import CONTEXT, ITEM, NUMBERS
-from bascule_training.feature_embedding import FeatureEmbedding
-from bascule_training.two_towers import Tower
+from bascule_training.towers.feature_embedding import FeatureEmbedding
+from bascule_training.towers.two_towers import Tower
 
 UNITS = 16
 DROPOUT = 0.2

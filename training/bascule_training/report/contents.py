@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from bascule_server.scoring.query import QueryError, Question, Rank, Ranking
 from bascule_server.scoring.scorer import Scorer
-from bascule_training.cases import Cases
 from bascule_training.dataset import Dataset
-from bascule_training.evaluation import BATCH_SIZE, Evaluation
-from bascule_training.metrics import UNKNOWN_ROW
+from bascule_training.evaluation.cases import Cases
+from bascule_training.evaluation.evaluated import BATCH_SIZE, Evaluation
+from bascule_training.evaluation.metrics import UNKNOWN_ROW
 
 EXAMPLE_COUNT = 6
 """How many users are shown."""

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bascule_training import groups, intervals, metrics
-from bascule_training.evaluation import Evaluation
-from bascule_training.groups import Group, GroupFigures
+from bascule_training.evaluation import groups, intervals, metrics
+from bascule_training.evaluation.evaluated import Evaluation
+from bascule_training.evaluation.groups import Group, GroupFigures
+from bascule_training.evaluation.results_table import COLUMNS, DECIMALS, NEITHER_IS_BETTER
 from bascule_training.report.calibration import BINS, calibration
 from bascule_training.report.charts import (
     Axis,
@@ -23,7 +24,6 @@ from bascule_training.report.charts import (
     spot_chart,
 )
 from bascule_training.report.contents import Curve, ScoredItems
-from bascule_training.results_table import COLUMNS, DECIMALS, NEITHER_IS_BETTER
 
 HEADLINE = "ndcg@10"
 """The metric by which models are compared."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from bascule_training.evaluation import Evaluation, difference
+from bascule_training.evaluation.evaluated import Evaluation, difference
 from bascule_training.report.contents import DataFacts
 from bascule_training.report.figures import HEADLINE, metric_name
 
