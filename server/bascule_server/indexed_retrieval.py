@@ -21,6 +21,7 @@ from bascule.v1.artifact_pb2 import IndexDepth, ItemIndex
 from bascule_server.allowed import Allowed
 from bascule_server.artifact import ArtifactError
 from bascule_server.coarse_quantizer import CoarseQuantizer, Lists
+from bascule_server.errors import Reason
 from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.list_choice import ListChooser
 from bascule_server.retrieval import Found, Restriction, Vectors, best, products
@@ -310,7 +311,9 @@ def open_index(path: Path, declared: ItemIndex, vectors: NDArray[np.float32]) ->
     try:
         import faiss
     except ModuleNotFoundError as error:
-        raise ArtifactError(f"{path}: reading it needs FAISS: pip install faiss-cpu") from error
+        raise ArtifactError(
+            f"{path}: reading it needs FAISS: pip install faiss-cpu", Reason.FORMAT_UNSUPPORTED
+        ) from error
     try:
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bascule_server import artifact
 from bascule_server.artifact import ArtifactError
+from bascule_server.errors import Reason
 
 PADDED_SIZES = (1, 2, 4, 8, 16, 32)
 """Numbers of rows that LiteRT's interpreters are prepared for. A batch is cut and padded to these: at most half of the
@@ -37,10 +38,15 @@ def open_query_tower(folder: Path) -> QueryTower:
             return LiteRtTower(folder / artifact.QUERY_TOWER_LITERT)
         if (folder / artifact.QUERY_TOWER_SAVED_MODEL).is_dir():
             return SavedModelTower(folder / artifact.QUERY_TOWER_SAVED_MODEL)
-    except (ValueError, RuntimeError, OSError, ImportError) as error:
+    except ImportError as error:
+        raise ArtifactError(
+            f"{folder}: the query tower cannot be opened: {error}", Reason.FORMAT_UNSUPPORTED
+        ) from error
+    except (ValueError, RuntimeError, OSError) as error:
         raise ArtifactError(f"{folder}: the query tower cannot be opened: {error}") from error
     raise ArtifactError(
-        f"{folder}: it has neither {artifact.QUERY_TOWER_LITERT} nor {artifact.QUERY_TOWER_SAVED_MODEL}/"
+        f"{folder}: it has neither {artifact.QUERY_TOWER_LITERT} nor {artifact.QUERY_TOWER_SAVED_MODEL}/",
+        Reason.FILE_MISSING,
     )
 
 

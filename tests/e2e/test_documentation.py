@@ -124,7 +124,7 @@ def test_the_page_on_recommending_runs_against_a_real_server(server_address: str
 def test_the_page_on_recommending_names_every_option() -> None:
     page = RECOMMENDING.read_text()
     for option in (
-        *RankingOptions.__optional_keys__ - {"model", "version"},
+        *RankingOptions.__optional_keys__ - {"model", "version", "label"},
         *inspect.signature(Client.recommend).parameters,
     ):
         if option not in ("self", "options", "timeout", "user_id"):
