@@ -11,9 +11,11 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from pages import ROOT, names_in, table, toml_value
 
+from bascule.channel import CHANNEL_OPTIONS, SERVICE_CONFIG
 from bascule_server.channel_options import channel_options
-from bascule_server.config import ServerConfig
+from bascule_server.config import ConfigError, ServerConfig
 from bascule_server.errors import Reason
+from bascule_server.identity.callers import CallerEntry, reader
 from bascule_server.metrics import Metrics
 from bascule_server.workers import supervisor
 
@@ -67,6 +69,30 @@ def test_what_is_said_of_calls_that_nobody_has_taken_is_what_the_core_is_told() 
     assert f"keeps {told['grpc.server.max_pending_requests']:,} calls" in text
     assert f"beyond {told['grpc.server.max_pending_requests_hard_limit']:,}" in text
     assert told["grpc.http2.max_ping_strikes"] == 2
+
+
+def test_what_is_said_of_files_of_callers_is_what_is_checked() -> None:
+    entry, text = CallerEntry.model_json_schema()["properties"], " ".join(PAGE.read_text().split())
+    most = {name: entry[name]["maxItems"] for name in ("keys", "subjects", "certificates", "models")}
+    assert most == {"keys": 100, "subjects": 1_000, "certificates": 1_000, "models": 1_000}
+    assert "at most 10,000 of them; each at most 100 keys, 1,000 subjects, certificates and models, of 256" in text
+    allowed = 'methods = ["GetModel"]\nmodels = ["*"]\n'
+    entries = "".join(f'[c{number}]\nkeys = ["sha256:{number:064x}"]\n{allowed}' for number in range(10_001))
+    with pytest.raises(ConfigError, match="at most 10000"):
+        reader(has_tokens=False, has_client_authority=False)(entries.encode())
+
+
+def test_what_is_said_of_connections_and_tries_of_the_client_is_what_the_core_is_told() -> None:
+    told, text = dict(CHANNEL_OPTIONS), " ".join(PAGE.read_text().split())
+    silent, given_up = (told[f"grpc.keepalive_{name}_ms"] for name in ("time", "timeout"))
+    first, most = (told[f"grpc.{name}_reconnect_backoff_ms"] for name in ("initial", "max"))
+    numbers = [int(each) / 1_000 for each in (silent, given_up, first, most)]
+    said = re.search(
+        r"is asked after (\S+) s and given up (\S+) s later; a lost .* again after (\S+) s, and at most (\S+) s", text
+    )
+    assert said
+    assert [float(each) for each in said.groups()] == numbers
+    assert f"tried {SERVICE_CONFIG['methodConfig'][0]['retryPolicy']['maxAttempts']} times at most" in text
 
 
 def test_the_page_has_every_metric_and_names_no_other() -> None:
