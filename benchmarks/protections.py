@@ -1,6 +1,6 @@
 """What the protections cost together: calls that a server answers in a second, with all of them and with none.
 
-    python benchmarks/protections.py [--rounds 7] [--seconds 3]
+    python benchmarks/protections.py [--rounds 15] [--seconds 1.5]
 
 ``bascule serve`` of benchmarks/serving.py's model, one worker, asked by h2load with 8 connections of 8 calls each. With
 every protection it knows callers by keys and tokens, with methods, models and quotas; loads only what a publisher
@@ -17,7 +17,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -31,8 +31,9 @@ from rich.table import Table
 from serving_child import printed
 from serving_load import Target, closed_loop, missing
 from serving_model import MODEL, generated
+from serving_process import cpu_seconds
 from serving_protocols import Bascule
-from serving_servers import free_ports, ours
+from serving_servers import Running, free_ports, ours
 from serving_weights import read_questions
 from who_may_call import KEY, authentication, written_files
 
@@ -57,6 +58,7 @@ class Way(NamedTuple):
     """One server, and one way to be known to it."""
 
     target: Target
+    process_id: int
     neighbour: str = ""
     """Over which it is measured."""
     floor: float | None = None
@@ -65,22 +67,34 @@ class Way(NamedTuple):
 def main() -> None:
     """Prints the table and writes the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=1.5)
     arguments = parser.parse_args()
     if what := missing():
         sys.exit(f"h2load is missing: {what}")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        figures = measured(ways(Path(folder), running), arguments.rounds, arguments.seconds)
-    table = Table("server", "calls/s", "over", title=f"medians of {arguments.rounds} rounds")
-    speeds = {each.figure: each.value for each in figures if each.unit == "calls/s"}
-    ratios = {each.figure: each for each in figures if each.unit == "ratio"}
-    for name, speed in speeds.items():
-        over = next((f"{ratio.value:.3f} {text}" for text, ratio in ratios.items() if text.startswith(f"{name}, ")), "")
-        table.add_row(name, f"{speed:,.0f}", over)
+        asked = ways(Path(folder), running)
+        rates, costs = measured(asked, arguments.rounds, arguments.seconds)
+    figures = []
+    title = f"medians of {arguments.rounds} rounds of {arguments.seconds:g} s"
+    table = Table("server", "calls/s", "us of CPU a call", "calls/s over", "CPU over", title=title)
+    for name, way in asked.items():
+        row = [Figure(name, statistics.median(rates[name]), "calls/s")]
+        row.append(Figure(f"{name}, processor", statistics.median(costs[name]), "us of CPU a call"))
+        if other := way.neighbour:
+            row.append(Figure(f"{name}, over {other}", _ratio(rates[name], rates[other]), "ratio", way.floor))
+            row.append(Figure(f"{name}, processor over {other}", _ratio(costs[name], costs[other]), "ratio"))
+        ratios = [f"{each.value:.3f} {other}" for each in row[2:]]
+        table.add_row(name, f"{row[0].value:,.0f}", f"{row[1].value:,.0f}", *ratios)
+        figures += row
     Console(width=160).print(table)
-    print("load average", *(f"{each:.1f}" for each in os.getloadavg()))
+    print(f"floor of calls/s over: {FLOOR}; load average", *(f"{each:.1f}" for each in os.getloadavg()))
     write_figures("protections", figures)
+
+
+def _ratio(some: Sequence[float], others: Sequence[float]) -> float:
+    """Of each round's, the median."""
+    return statistics.median(a / b for a, b in zip(some, others, strict=True))
 
 
 def ways(folder: Path, running: ExitStack) -> dict[str, Way]:
@@ -97,19 +111,20 @@ def ways(folder: Path, running: ExitStack) -> dict[str, Way]:
         listen = f'metrics_listen = "127.0.0.1:{metrics}"\nadmin_listen = "127.0.0.1:{admin}"\n'
         return listen + publishers + authentication(folder)
 
-    def ask(address: str, said: str = "", authority: bytes = b"") -> Target:
-        return Target(address, protocol.path(1), protocol.request(question), said, authority)
+    def way(server: Running, over: str, floor: float | None, said: str = "", authority: bytes = b"") -> Way:
+        target = Target(server.address, protocol.path(1), protocol.request(question), said, authority)
+        return Way(target, server.process_id, over, floor)
 
-    bare = running.enter_context(ours("no protection", UNBOUNDED, model.models)).address
-    guarded = running.enter_context(ours("every protection", every(), signed)).address
-    bare_tls = running.enter_context(ours("TLS alone", UNBOUNDED + tls, model.models, credentials)).address
-    both = running.enter_context(ours("TLS and protections", tls + every(), signed, credentials)).address
+    bare = running.enter_context(ours("no protection", UNBOUNDED, model.models))
+    guarded = running.enter_context(ours("every protection", every(), signed))
+    bare_tls = running.enter_context(ours("TLS alone", UNBOUNDED + tls, model.models, credentials))
+    both = running.enter_context(ours("TLS and protections", tls + every(), signed, credentials))
     return {
-        "no protection": Way(ask(bare)),
-        "every protection, by a key": Way(ask(guarded, KEY), "no protection", FLOOR),
-        "every protection, by a token": Way(ask(guarded, token), "no protection", FLOOR),
-        "TLS alone": Way(ask(bare_tls, "", certificate), "no protection"),
-        "TLS and every protection, by a token": Way(ask(both, token, certificate), "TLS alone", FLOOR),
+        "no protection": way(bare, "", None),
+        "every protection, by a key": way(guarded, "no protection", FLOOR, KEY),
+        "every protection, by a token": way(guarded, "no protection", FLOOR, token),
+        "TLS alone": way(bare_tls, "no protection", None, "", certificate),
+        "TLS and every protection, by a token": way(both, "TLS alone", FLOOR, token, certificate),
     }
 
 
@@ -142,20 +157,25 @@ def _certificate(folder: Path) -> tuple[bytes, str]:
     return paths[0].read_bytes(), f'certificate = "{paths[0]}"\nprivate_key = "{paths[1]}"\n'
 
 
-def measured(ways: Mapping[str, Way], rounds: int, seconds: float) -> list[Figure]:
-    """Calls a second of each, and over its neighbour's in the same round."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+def measured(
+    ways: Mapping[str, Way], rounds: int, seconds: float
+) -> tuple[Mapping[str, list[float]], Mapping[str, list[float]]]:
+    """Calls a second of each, and microseconds of the server's processors a call; a figure for each round.
+
+    Every other round goes backwards, so that what changes with time does so for all.
+    """
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    costs: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
-        for name, way in ways.items():
-            closed_loop(way.target, WARM_UP_SECONDS)
-            found[name].append(closed_loop(way.target, seconds)[1])
-            print(f"round {number + 1}, {name}: {found[name][-1]:,.0f} calls/s", flush=True)
-    figures = [Figure(name, statistics.median(values), "calls/s") for name, values in found.items()]
-    for name, way in ways.items():
-        if way.neighbour:
-            ratios = [a / b for a, b in zip(found[name], found[way.neighbour], strict=True)]
-            figures.append(Figure(f"{name}, over {way.neighbour}", statistics.median(ratios), "ratio", way.floor))
-    return figures
+        for name in list(ways)[:: 1 if number % 2 == 0 else -1]:
+            target, process_id = ways[name].target, ways[name].process_id
+            closed_loop(target, WARM_UP_SECONDS)
+            before = cpu_seconds(process_id)
+            calls, rate = closed_loop(target, seconds)
+            rates[name].append(rate)
+            costs[name].append((cpu_seconds(process_id) - before) / calls * 1e6)
+            print(f"round {number + 1}, {name}: {rate:,.0f} calls/s", flush=True)
+    return rates, costs
 
 
 if __name__ == "__main__":
