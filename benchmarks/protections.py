@@ -1,13 +1,13 @@
 """What the protections cost together: calls that a server answers in a second, with all of them and with none.
 
-    python benchmarks/protections.py [--rounds 15] [--seconds 1.5]
+    python benchmarks/protections.py [--rounds 25] [--seconds 0.8]
 
 ``bascule serve`` of benchmarks/serving.py's model, one worker, asked by h2load with 8 connections of 8 calls each. With
 every protection it knows callers by keys and tokens, with methods, models and quotas; loads only what a publisher
-signed; takes plans from operators; counts for Prometheus; and has its default limits. Without any it asks nobody, and
-its limits are so high that they never bite. What cannot be turned off is on both sides: that versions are checked and
-followed, the choice of what to refuse, fair shares, time-outs. Servers take turns in each round; medians of the rounds,
-and of the ratios within a round. TLS has rows of its own.
+signed; takes plans from operators; and has its default limits. Without any it asks nobody, and its limits are so high
+that they never bite. What cannot be turned off is on both sides: that versions are checked and followed, the choice of
+what to refuse, fair shares, time-outs. Servers take turns in each round; medians of the rounds, and of the ratios
+within a round, with their quartiles. TLS has rows of its own.
 benchmarks/out/protections.json holds the table as a list of {figure, value, unit, floor, reach}.
 """
 
@@ -17,7 +17,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +51,7 @@ max_timeout_seconds = 86400.0
 """
 FLOOR = 0.9
 """Of what a server without protections answers."""
-WARM_UP_SECONDS = 0.5
+WARM_UP_SECONDS = 0.3
 
 
 class Way(NamedTuple):
@@ -67,8 +67,8 @@ class Way(NamedTuple):
 def main() -> None:
     """Prints the table and writes the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--seconds", type=float, default=0.8)
     arguments = parser.parse_args()
     if what := missing():
         sys.exit(f"h2load is missing: {what}")
@@ -81,20 +81,18 @@ def main() -> None:
     for name, way in asked.items():
         row = [Figure(name, statistics.median(rates[name]), "calls/s")]
         row.append(Figure(f"{name}, processor", statistics.median(costs[name]), "us of CPU a call"))
+        said = []
         if other := way.neighbour:
-            row.append(Figure(f"{name}, over {other}", _ratio(rates[name], rates[other]), "ratio", way.floor))
-            row.append(Figure(f"{name}, processor over {other}", _ratio(costs[name], costs[other]), "ratio"))
-        ratios = [f"{each.value:.3f} {other}" for each in row[2:]]
-        table.add_row(name, f"{row[0].value:,.0f}", f"{row[1].value:,.0f}", *ratios)
+            for what, found, floor in (("", rates, way.floor), ("processor ", costs, None)):
+                ratios = [one / another for one, another in zip(found[name], found[other], strict=True)]
+                low, middle, high = statistics.quantiles(ratios)
+                row.append(Figure(f"{name}, {what}over {other}", middle, "ratio", floor))
+                said.append(f"{middle:.3f} ({low:.2f} to {high:.2f}) {other}")
+        table.add_row(name, f"{row[0].value:,.0f}", f"{row[1].value:,.0f}", *said)
         figures += row
     Console(width=160).print(table)
     print(f"floor of calls/s over: {FLOOR}; load average", *(f"{each:.1f}" for each in os.getloadavg()))
     write_figures("protections", figures)
-
-
-def _ratio(some: Sequence[float], others: Sequence[float]) -> float:
-    """Of each round's, the median."""
-    return statistics.median(a / b for a, b in zip(some, others, strict=True))
 
 
 def ways(folder: Path, running: ExitStack) -> dict[str, Way]:
@@ -107,9 +105,8 @@ def ways(folder: Path, running: ExitStack) -> dict[str, Way]:
     protocol = Bascule()
 
     def every() -> str:
-        metrics, admin = free_ports(2)
-        listen = f'metrics_listen = "127.0.0.1:{metrics}"\nadmin_listen = "127.0.0.1:{admin}"\n'
-        return listen + publishers + authentication(folder)
+        (admin,) = free_ports(1)
+        return f'admin_listen = "127.0.0.1:{admin}"\n' + publishers + authentication(folder)
 
     def way(server: Running, over: str, floor: float | None, said: str = "", authority: bytes = b"") -> Way:
         target = Target(server.address, protocol.path(1), protocol.request(question), said, authority)
