@@ -17,7 +17,7 @@ OUT ?= recommendations.parquet
 DATA ?= data/public
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-catalogues bench-score bench-stopped-reader bench-cold-start bench-options bench-filters bench-living bench-identity bench-budget bench-quality bench-ranker bench-training bench-memory bench-negatives bench-classic bench-svd image clean
+.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-catalogues bench-score bench-stopped-reader bench-cold-start bench-options bench-filters bench-living bench-identity bench-protections bench-budget bench-quality bench-ranker bench-training bench-memory bench-negatives bench-classic bench-svd image clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-15s %s\n' "$$target" "$$what"; done
@@ -88,6 +88,9 @@ bench-options: $(VENV)/installed ## what each option of a recommendation costs
 
 bench-identity: $(VENV)/installed ## what it costs to ask who calls
 	python benchmarks/who_may_call.py
+
+bench-protections: $(VENV)/installed ## calls/s with every protection, over none, and what TLS costs
+	python benchmarks/protections.py
 
 bench-budget: $(VENV)/installed ## where the time of a call goes
 	python benchmarks/call_budget.py

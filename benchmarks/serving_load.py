@@ -36,6 +36,21 @@ class Target(NamedTuple):
     path: str
     """``/SERVICE/METHOD``."""
     message: bytes
+    token: str = ""
+    """That says who calls; empty: nobody says so."""
+    authority: bytes = b""
+    """Whom to trust, PEM: calls go over TLS then. Empty: in plain text."""
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Sent with each call."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    def channel(self) -> grpc.Channel:
+        """A connection of a real client."""
+        if not self.authority:
+            return grpc.insecure_channel(self.address)
+        return grpc.secure_channel(self.address, grpc.ssl_channel_credentials(self.authority))
 
 
 class Latency(NamedTuple):
@@ -99,13 +114,14 @@ def _h2load(target: Target, seconds: float, *options: str) -> str:
         body.write(b"\0" + len(target.message).to_bytes(4, "big") + target.message)
         body.flush()
         command = ["h2load", f"--duration={1_000 * seconds:.0f}ms", f"--data={body.name}", *_HEADERS, *options]
-        return printed([*command, f"http://{target.address}{target.path}"])
+        command += [f"--header={name}: {value}" for name, value in target.metadata]
+        return printed([*command, f"http{'s' if target.authority else ''}://{target.address}{target.path}"])
 
 
 def _answer_bytes(target: Target) -> int:
     """The size of an answer, as a real client gets it."""
-    with grpc.insecure_channel(target.address) as channel:
-        return len(call(channel, target.path, target.message))
+    with target.channel() as channel:
+        return len(call(channel, target.path, target.message, target.metadata))
 
 
 def _checked_calls(said: str, answer_bytes: int) -> int:

@@ -101,10 +101,10 @@ def _message(name: str) -> Any:  # noqa: ANN401 - made at run time
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
 
-def call(channel: grpc.Channel, path: str, message: bytes) -> bytes:
+def call(channel: grpc.Channel, path: str, message: bytes, metadata: tuple[tuple[str, str], ...] = ()) -> bytes:
     """What a real client is answered."""
     method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
-    return method(message, timeout=TIMEOUT_SECONDS, wait_for_ready=True)
+    return method(message, timeout=TIMEOUT_SECONDS, wait_for_ready=True, metadata=metadata)
 
 
 class WrongAnswerError(Exception):

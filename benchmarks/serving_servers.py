@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import grpc
 from figures import OUT
 from serving_child import environment
 from serving_protocols import Bascule, WireProtocol
@@ -60,7 +61,7 @@ def our_servers(models: Path) -> dict[str, Server]:
 
 
 @contextmanager
-def ours(name: str, config: str, models: Path) -> Iterator[Running]:
+def ours(name: str, config: str, models: Path, credentials: grpc.ChannelCredentials | None = None) -> Iterator[Running]:
     """``bascule serve`` with a configuration, until the end; ``name`` is that of its log."""
     with tempfile.TemporaryDirectory() as folder:
         config_file, port_file = Path(folder) / "server.toml", Path(folder) / "port"
@@ -69,7 +70,7 @@ def ours(name: str, config: str, models: Path) -> Iterator[Running]:
         options = ["--listen", "127.0.0.1:0", "--port-file", str(port_file)]
         with started(name, [*command, *options], environment()) as process:
             address = f"127.0.0.1:{written_port(process, port_file)}"
-            with Client(address) as client:
+            with Client(address, credentials=credentials) as client:
                 client.wait_ready(START_SECONDS)
             yield Running(address, process.pid)
 

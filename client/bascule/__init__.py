@@ -28,7 +28,7 @@ from bascule.errors import (
     Violation,
 )
 from bascule.models import Model, ModelState, ValueKind
-from bascule.query import AnyOf, Cap, FeatureValue, Filter, InRange, NoneOf, Query, RankingOptions
+from bascule.query import AnyOf, Cap, FeatureValue, Filter, InRange, NoneOf, Query, RankingOptions, VersionLabel
 from bascule.ranking import ItemAttributes, Ranking, RankingPath, Shortfall
 from bascule.requests import QueryLike
 
@@ -68,5 +68,6 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "ValueKind",
+    "VersionLabel",
     "Violation",
 ]

@@ -42,7 +42,7 @@ from bascule.errors import BasculeError, rpc_errors
 from bascule.hedged_calls import AsyncHedgedMethod, HedgedStub
 from bascule.hedging import checked_hedge
 from bascule.models import Model, read_model
-from bascule.query import FeatureValue, Query, RankingOptions, VectorValues
+from bascule.query import FeatureValue, Query, RankingOptions, VectorValues, VersionLabel
 from bascule.ranking import Ranking
 from bascule.requests import QueryLike
 from bascule.standard_protos import health_pb2
@@ -180,6 +180,7 @@ class AsyncClient:
         vector: VectorValues | None = None,
         model: str = "",
         version: int = 0,
+        label: VersionLabel | None = None,
         timeout: float | None = None,
     ) -> Float32Array:
         """The scores of 1 to 10,000 given items, equal to those that ``recommend`` gives them.
@@ -187,19 +188,25 @@ class AsyncClient:
         Returns float32 [items], in the order of ``item_ids``; NaN where the catalogue does not have the item.
         """
         query = Query(user_id, history, features or {}, item_id, vector)
-        request = requests.score_request(query, item_ids, model or self._model, version)
+        request = requests.score_request(query, item_ids, model or self._model, version, label)
         with rpc_errors():
             response = await self._recommendations.ScoreItems(request, timeout=self._seconds(timeout))
         return read_scores(response, len(request.item_ids))
 
     async def embed(
-        self, queries: Iterable[QueryLike], *, model: str = "", version: int = 0, timeout: float | None = None
+        self,
+        queries: Iterable[QueryLike],
+        *,
+        model: str = "",
+        version: int = 0,
+        label: VersionLabel | None = None,
+        timeout: float | None = None,
     ) -> list[EmbeddingResult]:
         """The vectors that the query tower makes of up to 1,024 queries.
 
         Returns for each query, in their order, float32 [dimension] or why it has none.
         """
-        request = requests.embed_request(queries, model or self._model, version)
+        request = requests.embed_request(queries, model or self._model, version, label)
         if not request.queries:
             return []
         with rpc_errors():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,9 @@ FeatureValue: TypeAlias = str | int | float | Sequence[str] | datetime
 
 VectorValues: TypeAlias = "Sequence[float] | NDArray[np.floating]"
 """The components of a vector: as many as the model's dimension, finite; sent as float32."""
+
+VersionLabel: TypeAlias = Literal["stable", "canary"]
+"""The role of a version in its model's plan, which operators set."""
 
 
 def checked_moment(moment: datetime, name: str) -> datetime:
@@ -150,4 +153,7 @@ class RankingOptions(TypedDict, total=False):
     model: str
     """The model's name; the client's own where not given."""
     version: int
-    """Its version; 0, where not given, is the newest that serves."""
+    """Its version; 0, where not given: the one that ``label`` names."""
+    label: VersionLabel | None
+    """In the place of a version, its role: ``stable`` or ``canary``, whoever the user is, and NotFoundError where no
+    canary serves. None, where not given: the stable one, or for the users of its share the canary."""

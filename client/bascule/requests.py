@@ -8,11 +8,28 @@ from typing import TypeAlias, Unpack
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bascule.arrays import components
-from bascule.query import AnyOf, Cap, FeatureValue, Filter, InRange, NoneOf, Query, RankingOptions, checked_moment
+from bascule.query import (
+    AnyOf,
+    Cap,
+    FeatureValue,
+    Filter,
+    InRange,
+    NoneOf,
+    Query,
+    RankingOptions,
+    VersionLabel,
+    checked_moment,
+)
 from bascule.v1 import recommendation_service_pb2 as pb
 
 MAX_QUERIES = 1_024
 """Queries that one message may hold."""
+
+_LABELS: Mapping[str | None, pb.VersionLabel.ValueType] = {
+    None: pb.VERSION_LABEL_UNSPECIFIED,
+    "stable": pb.VERSION_LABEL_STABLE,
+    "canary": pb.VERSION_LABEL_CANARY,
+}
 
 QueryLike: TypeAlias = Query | str
 """A query; a str is the id of a user."""
@@ -21,7 +38,7 @@ QueryLike: TypeAlias = Query | str
 def ranking_request(query: QueryLike, **options: Unpack[RankingOptions]) -> pb.RecommendItemsRequest:
     """The request for one ranking."""
     return pb.RecommendItemsRequest(
-        model=_selector(options), query=query_message(query), options=_ranking_options(options)
+        model=_selector_of(options), query=query_message(query), options=_ranking_options(options)
     )
 
 
@@ -32,7 +49,7 @@ def batch_request(queries: Iterable[QueryLike], **options: Unpack[RankingOptions
         ValueError: There are more than 1,024 queries.
     """
     return pb.BatchRecommendItemsRequest(
-        model=_selector(options), queries=_query_messages(queries), options=_ranking_options(options)
+        model=_selector_of(options), queries=_query_messages(queries), options=_ranking_options(options)
     )
 
 
@@ -47,26 +64,29 @@ def stream_request(
 
 def stream_template(**options: Unpack[RankingOptions]) -> pb.StreamRecommendItemsRequest:
     """What all messages of a stream have in common."""
-    return pb.StreamRecommendItemsRequest(model=_selector(options), options=_ranking_options(options))
+    return pb.StreamRecommendItemsRequest(model=_selector_of(options), options=_ranking_options(options))
 
 
-def score_request(query: QueryLike, item_ids: Sequence[str], model: str, version: int) -> pb.ScoreItemsRequest:
+def score_request(
+    query: QueryLike, item_ids: Sequence[str], model: str, version: int, label: VersionLabel | None = None
+) -> pb.ScoreItemsRequest:
     """The request for the scores of given items."""
     return pb.ScoreItemsRequest(
-        model=pb.ModelSelector(model=model, version=version),
+        model=_selector(model, version, label),
         query=query_message(query),
         item_ids=_strings(item_ids, "item_ids"),
     )
 
 
-def embed_request(queries: Iterable[QueryLike], model: str, version: int) -> pb.EmbedQueriesRequest:
+def embed_request(
+    queries: Iterable[QueryLike], model: str, version: int, label: VersionLabel | None = None
+) -> pb.EmbedQueriesRequest:
     """The request for query vectors.
 
     Raises:
         ValueError: There are more than 1,024 queries.
     """
-    selector = pb.ModelSelector(model=model, version=version)
-    return pb.EmbedQueriesRequest(model=selector, queries=_query_messages(queries))
+    return pb.EmbedQueriesRequest(model=_selector(model, version, label), queries=_query_messages(queries))
 
 
 def query_message(query: QueryLike) -> pb.Query:
@@ -135,8 +155,17 @@ def _query_messages(queries: Iterable[QueryLike]) -> list[pb.Query]:
     return messages
 
 
-def _selector(options: RankingOptions) -> pb.ModelSelector:
-    return pb.ModelSelector(model=options.get("model", ""), version=options.get("version", 0))
+def _selector_of(options: RankingOptions) -> pb.ModelSelector:
+    return _selector(options.get("model", ""), options.get("version", 0), options.get("label"))
+
+
+def _selector(model: str, version: int, label: VersionLabel | None) -> pb.ModelSelector:
+    if label not in _LABELS:
+        raise ValueError(f"label is 'stable', 'canary' or None; got {_described(label)}")
+    if label is not None and version:
+        # The server would not look at it.
+        raise ValueError(f"either a version or a label says which version; got {version} and {label!r}")
+    return pb.ModelSelector(model=model, version=version, label=_LABELS[label])
 
 
 def _ranking_options(options: RankingOptions) -> pb.RankingOptions:

@@ -2,7 +2,7 @@
 
     ConfigError   which field holds what, and what is allowed, in one sentence for a person
 
-docs/server.md describes every field.
+docs/server.md describes every field, and of those that are limits docs/operations.md.
 """
 
 import ipaddress
@@ -194,7 +194,7 @@ def read_config(path: Path | None, overrides: Mapping[str, object]) -> ServerCon
 def _sentence(error: ErrorDetails) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{name}: no such field; docs/server.md lists all of them"
+        return f"{name}: no such field; docs/server.md and docs/operations.md list all of them"
     message = str(error.get("ctx", {}).get("error", error["msg"]))
     if not name:
         return message

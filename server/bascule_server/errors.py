@@ -2,10 +2,10 @@
 
     Exception
     ├── ServiceError       raised for a call, or put in the place of a row's answer; becomes a status on the wire
-    ├── QueryError         (query.py) what the scorer answers for a row that it cannot answer
+    ├── QueryError         (scoring/query.py) what the scorer answers for a row that it cannot answer
     │   ├── ItemNotFoundError   -> ITEM_NOT_FOUND
     │   └── NothingKnownError   -> NOTHING_KNOWN
-    ├── ArtifactError      (artifact.py) a version cannot be loaded; stops the start
+    ├── ArtifactError      (artifact/reading.py) a version cannot be loaded; where none can, stops the start
     ├── ConfigError        (config.py) the configuration is not valid; stops the start
     ├── ListenError        (server.py) the port is taken; stops the start
     └── any other          a fault of ours -> INTERNAL with an id that the log has too, and never its text
@@ -22,7 +22,6 @@ from enum import Enum
 from grpc import StatusCode
 
 from bascule.standard_protos import error_details_pb2, status_pb2
-from bascule_server.scoring.query import ItemNotFoundError, NothingKnownError, QueryError
 
 DOMAIN = "bascule"
 
@@ -38,6 +37,37 @@ class Reason(Enum):
     MODEL_NOT_FOUND = (StatusCode.NOT_FOUND, "No such model or version is loaded.")
     ITEM_NOT_FOUND = (StatusCode.NOT_FOUND, "The catalogue does not have the query's item.")
     LOAD_FAILED = (StatusCode.FAILED_PRECONDITION, "The version could not be loaded; the server's log says why.")
+    FILE_MISSING = (
+        StatusCode.FAILED_PRECONDITION,
+        "A file of the version is missing, cannot be read, or is not in the manifest.",
+    )
+    FILE_DAMAGED = (
+        StatusCode.DATA_LOSS,
+        "A file of the version is not the one of the manifest: its size or its SHA-256 differs.",
+    )
+    FILE_INVALID = (
+        StatusCode.FAILED_PRECONDITION,
+        "A file of the version is intact, but does not hold what the server expects there.",
+    )
+    FILE_CHANGED = (StatusCode.FAILED_PRECONDITION, "A file of the version changed while it was loaded.")
+    MANIFEST_INVALID = (
+        StatusCode.FAILED_PRECONDITION,
+        "The manifest is none, belongs to another version, or holds a value that is not allowed.",
+    )
+    FORMAT_UNSUPPORTED = (
+        StatusCode.FAILED_PRECONDITION,
+        "The version has a format that this server does not read; update it, or install what reads it.",
+    )
+    NOT_SIGNED = (StatusCode.FAILED_PRECONDITION, "The version has no signature, and the server asks for one.")
+    SIGNATURE_WRONG = (
+        StatusCode.FAILED_PRECONDITION,
+        "The signature of the version is of none of the publishers whom the server knows.",
+    )
+    GOLDEN_DIFFERS = (
+        StatusCode.FAILED_PRECONDITION,
+        "The version answers its golden queries otherwise than training did.",
+    )
+    NO_ROOM = (StatusCode.RESOURCE_EXHAUSTED, "The server has no memory, or no room on its disk, for the version.")
     SERVICE_NOT_FOUND = (StatusCode.NOT_FOUND, "This server has no such service.")
     NOTHING_KNOWN = (StatusCode.FAILED_PRECONDITION, "Nothing about the query is known to the model.")
     NO_ITEM_TOWER = (StatusCode.FAILED_PRECONDITION, "The model has no item tower, so it cannot place new items.")
@@ -83,12 +113,6 @@ class Reason(Enum):
         self.retry_delay_seconds = retry_delay_seconds
 
 
-QUERY_ERROR_REASONS: dict[type[QueryError], Reason] = {
-    ItemNotFoundError: Reason.ITEM_NOT_FOUND,
-    NothingKnownError: Reason.NOTHING_KNOWN,
-}
-
-
 @dataclass(eq=False)
 class ServiceError(Exception):
     """A failure as the caller sees it."""
@@ -115,11 +139,6 @@ class ServiceError(Exception):
 def invalid_field(path: str, violation: str) -> ServiceError:
     """The error for a field that is not valid."""
     return ServiceError(Reason.INVALID_FIELD, path, violation)
-
-
-def query_failure(error: QueryError) -> ServiceError:
-    """The error for a valid query that the scorer cannot answer."""
-    return ServiceError(QUERY_ERROR_REASONS[type(error)])
 
 
 def to_status(error: ServiceError) -> status_pb2.Status:

@@ -80,7 +80,10 @@ class Metrics:
             registry=self.registry,
         )
         self._failures = Counter(
-            "bascule_version_failures", "Versions that could not be loaded.", ["model"], registry=self.registry
+            "bascule_version_failures",
+            "Versions that could not be loaded, by why.",
+            ["model", "reason"],
+            registry=self.registry,
         )
         self._shadow = Histogram(
             "bascule_shadow_overlap",
@@ -134,8 +137,8 @@ class Metrics:
         if known.state != ModelState.MODEL_STATE_UNSPECIFIED:
             self._shown[known] = state = ModelState.Name(known.state).removeprefix("MODEL_STATE_").lower()
             self._version_state.labels(*labels, state).set(1)
-        if known.state == ModelState.MODEL_STATE_FAILED:
-            self._failures.labels(known.model).inc()
+        if known.state == ModelState.MODEL_STATE_FAILED and known.error is not None:
+            self._failures.labels(known.model, known.error.reason.name).inc()
 
     def shadow_compared(self, model: str, share: float) -> None:
         """Counts a ranking that the shadow of a model made too, by the share of its items that are the same."""

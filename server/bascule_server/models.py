@@ -3,7 +3,7 @@
 A version is LOADING from when its folder was found, and then one of two things:
 
     SERVING   checked, loaded and proven
-    FAILED    damaged, or computes other answers than training did
+    FAILED    damaged, or computes other answers than training did; its error says which
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,8 @@ class KnownVersion:
     state: ModelState.ValueType = ModelState.MODEL_STATE_LOADING
     manifest: Manifest | None = None
     serving: ServingModel | None = None
+    error: ServiceError | None = None
+    """Why it failed, where it did."""
     name_and_version: ModelVersion = field(init=False)
 
     def __post_init__(self) -> None:
@@ -126,8 +128,9 @@ class Models:
             known.serving = ServingModel(name_and_version, known.serving.schema, revised.scorer)
             self._changed()
 
-    def fail(self, known: KnownVersion) -> None:
-        """Says that a version cannot be loaded."""
+    def fail(self, known: KnownVersion, error: ServiceError) -> None:
+        """Says that a version cannot be loaded, and why."""
+        known.error = error
         known.state = ModelState.MODEL_STATE_FAILED
         self._changed()
 

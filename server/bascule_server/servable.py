@@ -11,7 +11,7 @@ from bascule.v1.artifact_pb2 import Manifest
 from bascule_server.artifact import file_names
 from bascule_server.artifact.reading import ArtifactError, Verified, parse_manifest, read_bytes, verify
 from bascule_server.artifact.signature import check_signature
-from bascule_server.errors import ServiceError
+from bascule_server.errors import Reason, ServiceError
 from bascule_server.messages.decoding import decode_query
 from bascule_server.messages.schema import schema_of
 from bascule_server.retrieval.retriever import Found
@@ -98,7 +98,9 @@ def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue
     try:
         queries = [decode_query(message, "query", schema) for message in golden.queries]
     except ServiceError as error:
-        raise ArtifactError(f"{servable.model}/{servable.version}: {file_names.GOLDEN}: {error}") from error
+        raise ArtifactError(
+            f"{servable.model}/{servable.version}: {file_names.GOLDEN}: {error}", Reason.GOLDEN_DIFFERS
+        ) from error
     rank = Rank(item_count=golden.rows.shape[1], exclude_history=False, skip_ranking=True)
     vectors = servable.scorer.answer([Question(query, Embed()) for query in queries])
     rankings = servable.scorer.answer([Question(query, rank) for query in queries])
@@ -118,7 +120,8 @@ def prove(servable: ServableVersion, golden: GoldenQueries, catalogue: Catalogue
     if has_index and found_again < FOUND_AGAIN * golden.rows.size:
         raise ArtifactError(
             f"{servable.model}/{servable.version}: found {found_again:,} of the {golden.rows.size:,} items that"
-            f" training found for the golden queries; expected {FOUND_AGAIN:.0%}: train again with this release"
+            f" training found for the golden queries; expected {FOUND_AGAIN:.0%}: train again with this release",
+            Reason.GOLDEN_DIFFERS,
         )
     if servable.manifest.HasField("ranker"):
         _prove_ranking(
@@ -133,7 +136,8 @@ def _prove_ranking(
     if golden.ranked is None or len(golden.ranked) != len(questions):
         raise ArtifactError(
             f"{servable.model}/{servable.version}: {file_names.GOLDEN} does not say how the ranking tower orders the"
-            " golden queries; train again with this release"
+            " golden queries; train again with this release",
+            Reason.GOLDEN_DIFFERS,
         )
     may_miss = servable.manifest.HasField("index")
     for index, ranking in enumerate(servable.scorer.answer(questions)):
@@ -168,5 +172,6 @@ def _agree(found: Found, trained: Found, *, may_miss: bool) -> bool:
 def _unproven(servable: ServableVersion, index: int, what: str) -> ArtifactError:
     return ArtifactError(
         f"{servable.model}/{servable.version}: golden query {index} got another {what} than training computed; "
-        "the files are intact, so this machine or release computes differently: train again with this release"
+        "the files are intact, so this machine or release computes differently: train again with this release",
+        Reason.GOLDEN_DIFFERS,
     )

@@ -65,3 +65,10 @@ def test_two_servers_do_not_share_a_port() -> None:
         port = int(server.address.rpartition(":")[2])
         with pytest.raises(RuntimeError, match="bind"):
             LocalServer(lambda _: [], port=port).start()
+
+
+def test_it_has_a_stable_version_and_no_canary() -> None:
+    with LocalServer(lambda _: [("bread", 1.0)]) as server, server.client() as client:
+        assert client.recommend("ann", label="stable").item_ids == ["bread"]
+        with pytest.raises(NotFoundError, match="MODEL_NOT_FOUND"):
+            client.recommend("ann", label="canary")

@@ -13,6 +13,7 @@ from bascule import AnyOf, Cap, InRange, NoneOf, Query
 from bascule.answers import read_feature_value
 from bascule.requests import (
     batch_request,
+    embed_request,
     feature_message,
     query_message,
     ranking_request,
@@ -21,6 +22,7 @@ from bascule.requests import (
     stream_template,
 )
 from bascule.testing.answering import read_query
+from bascule.v1 import recommendation_service_pb2 as pb
 
 texts = st.text(max_size=5)
 ids = st.lists(texts, max_size=3).map(tuple)
@@ -49,6 +51,30 @@ def test_a_vector_is_read_as_it_was_written(vector: list[float]) -> None:
     read = read_query(message).vector
     assert isinstance(read, np.ndarray)
     np.testing.assert_array_equal(read, np.array(vector, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("label", "on_the_wire"), [(None, 0), ("stable", pb.VERSION_LABEL_STABLE), ("canary", pb.VERSION_LABEL_CANARY)]
+)
+def test_every_request_names_the_version_by_its_label(label: Any, on_the_wire: int) -> None:
+    requests = (
+        ranking_request("42", label=label),
+        batch_request(["42"], label=label),
+        stream_template(label=label),
+        score_request("42", ["a"], "movies", 0, label),
+        embed_request(["42"], "movies", 0, label),
+    )
+    assert [request.model.label for request in requests] == [on_the_wire] * len(requests)
+
+
+def test_a_label_that_there_is_not_and_one_beside_a_version_are_refused() -> None:
+    wrong: Any = "newest"
+    with pytest.raises(ValueError, match="label is 'stable', 'canary' or None; got str 'newest'"):
+        ranking_request("42", label=wrong)
+    with pytest.raises(ValueError, match="either a version or a label says which version; got 3 and 'canary'"):
+        ranking_request("42", version=3, label="canary")
+    with pytest.raises(ValueError, match="either a version or a label"):
+        embed_request(["42"], "", 3, "stable")
 
 
 def test_a_str_is_the_id_of_a_user() -> None:

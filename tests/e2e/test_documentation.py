@@ -3,7 +3,6 @@
 import importlib.metadata
 import inspect
 import io
-import json
 import re
 import runpy
 import subprocess
@@ -17,9 +16,9 @@ from typing import Any, get_args
 import pytest
 from google.protobuf import json_format
 from google.protobuf.message_factory import GetMessageClass
+from pages import ROOT, code_blocks, names_in, table, toml_value
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from bascule import Client, RankingOptions
 from bascule.v1 import artifact_pb2, catalogue_service_pb2, model_service_pb2, recommendation_service_pb2
@@ -28,7 +27,7 @@ from bascule_server.config import Authentication, ServerConfig
 from bascule_server.errors import Reason
 from bascule_server.identity.callers import CallerEntry, reader
 from bascule_server.messages import decoding, field_checks, ranking_options
-from bascule_server.scoring import scorer
+from bascule_server.scoring import n_grams, scorer
 from bascule_training import trainer
 from bascule_training.baselines import bpr, ease, item_knn, popularity, pure_svd, tuning
 from bascule_training.baselines.bpr import BprSetting
@@ -49,12 +48,14 @@ from bascule_training.evaluation.metrics import CUTOFFS, METRICS
 from bascule_training.evaluation.protocol import EvaluationConfig
 from bascule_training.fitting import competitors
 
-ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-API, ARTIFACT, SERVER, TRAINING, RECOMMENDING, CATALOGUE = (
-    ROOT / "docs" / f"{name}.md" for name in ("api", "artifact", "server", "training", "recommending", "catalogue")
+API, ARTIFACT, SERVER, OPERATIONS, TRAINING, RECOMMENDING, CATALOGUE = (
+    ROOT / "docs" / f"{name}.md"
+    for name in ("api", "artifact", "server", "operations", "training", "recommending", "catalogue")
 )
 SECURITY = ROOT / "docs" / "security.md"
+VERSIONS = ROOT / "docs" / "versions.md"
+PERFORMANCE = ROOT / "docs" / "performance.md"
 BENCHMARKS = ROOT / "docs" / "benchmarks.md"
 TWO_TOWERS_AND_SVD = ROOT / "docs" / "two_towers_and_svd.md"
 PAGES = (
@@ -64,6 +65,9 @@ PAGES = (
     API,
     ARTIFACT,
     SERVER,
+    OPERATIONS,
+    VERSIONS,
+    PERFORMANCE,
     TRAINING,
     BENCHMARKS,
     TWO_TOWERS_AND_SVD,
@@ -73,29 +77,6 @@ PAGES = (
 )
 SPLITS = {config.model_fields["kind"].default: config for config in (LeaveOneOut, GlobalTime, Random, Given)}
 DEFAULT_ADDRESS = "127.0.0.1:50051"
-
-
-def code_blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-
-
-def table(page: Path, *heading: str) -> list[list[str]]:
-    """The rows of all tables that have these columns."""
-    rows, inside = [], False
-    for line in page.read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
-        if not cells:
-            inside = False
-        elif cells == list(heading):
-            inside = True
-        elif inside and not set(line) <= set("|-"):
-            rows.append(cells)
-    assert rows, f"{page.name} has no table with the columns {heading}"
-    return rows
-
-
-def names_in(cells: Iterator[str]) -> set[str]:
-    return {cell.strip("`") for cell in cells}
 
 
 # What runs.
@@ -127,7 +108,7 @@ def test_the_page_on_recommending_runs_against_a_real_server(server_address: str
 def test_the_page_on_recommending_names_every_option() -> None:
     page = RECOMMENDING.read_text()
     for option in (
-        *RankingOptions.__optional_keys__ - {"model", "version"},
+        *RankingOptions.__optional_keys__ - {"model", "version", "label"},
         *inspect.signature(Client.recommend).parameters,
     ):
         if option not in ("self", "options", "timeout", "user_id"):
@@ -212,6 +193,8 @@ def test_the_api_page_has_the_limits_of_the_code() -> None:
     assert limits["filters"] == str(ranking_options.MAX_FILTERS)
     assert limits["attributes returned"] == str(ranking_options.MAX_RETURNED_ATTRIBUTES)
     assert limits["unknown ids listed"] == f"the first {scorer.MAX_UNKNOWN_IDS}"
+    assert limits["items of the history named for an item"] == str(ranking_options.MAX_BECAUSE)
+    assert limits["characters of a text that are read"] == f"{n_grams.MAX_CHARACTERS:,}"
 
 
 def test_the_artifact_page_has_every_file_of_an_artifact_and_no_other(contextual_folder: Path) -> None:
@@ -227,19 +210,6 @@ def _as_listed(path: Path) -> str:
     if path.parts[0] == "vocabularies":
         return f"{path.parent.as_posix()}/NAME.json"
     return path.parts[0] if len(path.parts) == 1 else f"{path.parts[0]}/"
-
-
-def toml_value(value: object) -> str:
-    """A default as TOML has it; bools and texts as JSON has them too."""
-    match value:
-        case None:
-            return "none"
-        case LeaveOneOut() | HistoryTransformer():
-            return f'`{{ kind = "{value.kind}" }}`'
-        case _ if value is PydanticUndefined:
-            return "required"
-        case _:
-            return f"`{json.dumps(value)}`"
 
 
 def defaults(config: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -260,9 +230,7 @@ def section_of(field: FieldInfo) -> type[BaseModel] | None:
     )
 
 
-@pytest.mark.parametrize(
-    ("page", "config"), [(SERVER, ServerConfig), (TRAINING, TrainingConfig), (TRAINING, FeatureConfig)]
-)
+@pytest.mark.parametrize(("page", "config"), [(TRAINING, TrainingConfig), (TRAINING, FeatureConfig)])
 def test_a_page_has_every_field_of_the_configuration_with_its_default(page: Path, config: type[BaseModel]) -> None:
     listed = {row[0].strip("`"): row[2] for row in table(page, "name", "type", "default", "meaning")}
     expected = dict(defaults(config))
@@ -284,8 +252,6 @@ def test_the_training_page_has_every_field_of_a_split_with_its_default() -> None
 def test_no_page_has_a_field_that_there_is_not() -> None:
     listed = names_in(row[0] for row in table(TRAINING, "name", "type", "default", "meaning"))
     assert listed == set(dict([*defaults(TrainingConfig), *defaults(FeatureConfig)]))
-    listed = names_in(row[0] for row in table(SERVER, "name", "type", "default", "meaning"))
-    assert listed == set(ServerConfig.model_fields)
 
 
 def test_the_page_of_the_server_has_every_field_of_authentication_and_of_a_caller() -> None:

@@ -30,7 +30,7 @@ from bascule import (
 )
 from bascule.answers import RANKING_PATHS, SHORTFALLS
 from bascule.v1.recommendation_service_pb2 import RankingPath
-from bascule_server.errors import QUERY_ERROR_REASONS
+from bascule_server.messages.query_failures import QUERY_ERROR_REASONS
 from bascule_server.scoring import query as answering
 from bascule_server.scoring.columns import moment_of
 from bascule_server.scoring.scorer import Scorer

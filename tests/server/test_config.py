@@ -35,7 +35,7 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "sentence"),
     [
-        ("largest_bach = 5", "largest_bach: no such field; docs/server.md lists all of them"),
+        ("largest_bach = 5", "largest_bach: no such field; docs/server.md and docs/operations.md list all of them"),
         ("largest_batch = 0", "largest_batch: got 0; input should be greater than or equal to 1"),
         ('largest_batch = "5"', "largest_batch: got '5'; input should be a valid integer"),
         ("grace_seconds = inf", "grace_seconds: got inf; input should be a finite number"),

@@ -4,22 +4,13 @@ import pytest
 from grpc import StatusCode
 
 from bascule.standard_protos import error_details_pb2, status_pb2
-from bascule_server.errors import QUERY_ERROR_REASONS, Reason, ServiceError, invalid_field, query_failure, to_status
-from bascule_server.scoring.query import ItemNotFoundError, QueryError
+from bascule_server.errors import Reason, ServiceError, invalid_field, to_status
 
 
 def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     return info
-
-
-def all_query_errors(base: type[QueryError] = QueryError) -> set[type[QueryError]]:
-    return {error for child in base.__subclasses__() for error in {child, *all_query_errors(child)}}
-
-
-def test_every_query_error_has_a_reason() -> None:
-    assert set(QUERY_ERROR_REASONS) == all_query_errors()
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -47,10 +38,6 @@ def test_a_retry_delay_is_told_in_the_standard_form() -> None:
     delay = error_details_pb2.RetryInfo()
     assert to_status(ServiceError(Reason.NOT_READY)).details[1].Unpack(delay)
     assert delay.retry_delay.ToMilliseconds() == 500
-
-
-def test_a_query_error_becomes_a_failure_with_its_reason() -> None:
-    assert query_failure(ItemNotFoundError()).reason is Reason.ITEM_NOT_FOUND
 
 
 def test_an_error_id_reaches_the_details() -> None:

@@ -11,6 +11,7 @@ import pytest
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.model_service_pb2 import ModelState
 from bascule_server.calls import Call
+from bascule_server.errors import Reason, ServiceError
 from bascule_server.metrics import Metrics
 from bascule_server.models import KnownVersion
 
@@ -82,17 +83,19 @@ def test_each_version_is_shown_in_the_one_state_that_it_has_and_not_after_it_was
     assert states(metrics) == {("2", "failed"): 1}
 
 
-def test_each_time_that_a_version_could_not_be_loaded_is_counted() -> None:
+def test_each_time_that_a_version_could_not_be_loaded_is_counted_by_why() -> None:
     metrics = Metrics()
-    assert value(metrics, "bascule_version_failures_total", model="m") is None
-    for _ in range(2):
+    assert value(metrics, "bascule_version_failures_total", model="m", reason="FILE_DAMAGED") is None
+    for reason in (Reason.FILE_DAMAGED, Reason.NO_ROOM, Reason.FILE_DAMAGED):
         known = KnownVersion(Path("m/1"))
+        known.error = ServiceError(reason)
         for state in (ModelState.MODEL_STATE_LOADING, ModelState.MODEL_STATE_FAILED):
             known.state = state
             metrics.version_changed(known)
         known.state = ModelState.MODEL_STATE_UNSPECIFIED
         metrics.version_changed(known)
-    assert value(metrics, "bascule_version_failures_total", model="m") == 2
+    assert value(metrics, "bascule_version_failures_total", model="m", reason="FILE_DAMAGED") == 2
+    assert value(metrics, "bascule_version_failures_total", model="m", reason="NO_ROOM") == 1
     assert states(metrics) == {}
 
 

@@ -75,7 +75,7 @@ def test_a_version_that_is_being_loaded_is_known_but_not_ready() -> None:
 
 def test_a_version_that_failed_is_known_and_never_ready() -> None:
     models = Models()
-    models.fail(models.announce(Path("m/3")))
+    models.fail(models.announce(Path("m/3")), ServiceError(Reason.FILE_DAMAGED))
     with pytest.raises(ServiceError) as caught:
         models.serving(ModelSelector())
     assert caught.value.reason is Reason.MODEL_NOT_FOUND

@@ -34,9 +34,9 @@ class Answers:
         self._embed = embed or _no_vectors
 
     def check_model(self, selector: pb.ModelSelector) -> None:
-        """Raises NotFoundError for any model but the one."""
+        """Raises NotFoundError for any model but the one, which is stable."""
         is_known = selector.model in ("", self.served_by.model) and selector.version in (0, self.served_by.version)
-        if not is_known:
+        if not is_known or selector.label == pb.VERSION_LABEL_CANARY:
             raise NotFoundError(
                 Failure(grpc.StatusCode.NOT_FOUND, "No such model or version is loaded.", "MODEL_NOT_FOUND")
             )

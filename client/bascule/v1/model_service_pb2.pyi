@@ -68,7 +68,11 @@ class Model(_message.Message):
 
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """Why it failed, where `state` is `MODEL_STATE_FAILED`."""
+        """Why it failed, where `state` is `MODEL_STATE_FAILED`. The message is fixed by the reason, which is one of
+        `FILE_MISSING`, `FILE_DAMAGED`, `FILE_INVALID`, `FILE_CHANGED`, `MANIFEST_INVALID`, `FORMAT_UNSUPPORTED`,
+        `NOT_SIGNED`, `SIGNATURE_WRONG`, `GOLDEN_DIFFERS`, `NO_ROOM`, `LOG_DAMAGED`, and for whatever else `LOAD_FAILED`.
+        The metadata of the `ErrorInfo` have an `error_id` where the server's log has more.
+        """
 
     @_builtins.property
     def manifest(self) -> _artifact_pb2.Manifest:

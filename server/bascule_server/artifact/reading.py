@@ -19,13 +19,27 @@ from google.protobuf import json_format
 
 from bascule.v1.artifact_pb2 import Manifest
 from bascule_server.artifact.file_names import MANIFEST, SIGNATURE
-from bascule_server.artifact.manifest_checks import complaints
+from bascule_server.artifact.manifest_checks import SCHEMA_VERSION, complaints
+from bascule_server.errors import Reason
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
+
 class ArtifactError(Exception):
     """The folder is no artifact, or not the one that its manifest describes."""
+
+    def __init__(self, text: str, reason: Reason = Reason.FILE_INVALID) -> None:
+        """Takes what is wrong.
+
+        Args:
+            text: for the operator; it may name files.
+            reason: for callers.
+        """
+        super().__init__(text)
+        self.reason = reason
 
 
 Stamp: TypeAlias = tuple[int, int, int, int, int]
@@ -49,7 +63,9 @@ class Verified:
         now = _stamps(self.folder)
         if now != self.stamps:
             changed = sorted(name for name in now.keys() | self.stamps.keys() if now.get(name) != self.stamps.get(name))
-            raise ArtifactError(f"{self.folder}: {changed[0]} changed while it was loaded; publish a new version")
+            raise ArtifactError(
+                f"{self.folder}: {changed[0]} changed while it was loaded; publish a new version", Reason.FILE_CHANGED
+            )
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -71,9 +87,10 @@ def parse_manifest(folder: Path, content: bytes) -> Manifest:
     try:
         manifest = json_format.Parse(content, Manifest(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not a manifest: {error}") from error
+        raise ArtifactError(f"{path}: not a manifest: {error}", Reason.MANIFEST_INVALID) from error
+    is_newer = manifest.schema_version > SCHEMA_VERSION
     for complaint in complaints(manifest, (folder.resolve().parent.name, folder.resolve().name)):
-        raise ArtifactError(f"{path}: {complaint}")
+        raise ArtifactError(f"{path}: {complaint}", Reason.FORMAT_UNSUPPORTED if is_newer else Reason.MANIFEST_INVALID)
     return manifest
 
 
@@ -89,10 +106,13 @@ def read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise ArtifactError(
             f"{path.parent}: {path.name} is missing or cannot be read; an artifact is the folder that `bascule train`"
-            " wrote"
+            " wrote",
+            Reason.FILE_MISSING,
         ) from error
     if len(content) > MAX_MANIFEST_BYTES:
-        raise ArtifactError(f"{path}: got more than {MAX_MANIFEST_BYTES:,} bytes; expected at most that")
+        raise ArtifactError(
+            f"{path}: got more than {MAX_MANIFEST_BYTES:,} bytes; expected at most that", Reason.MANIFEST_INVALID
+        )
     return content
 
 
@@ -109,7 +129,9 @@ def verify(folder: Path, manifest: Manifest) -> Verified:
     for file in manifest.files:
         path = folder / file.path
         if (digest := sha256(path)) != file.sha256:
-            raise ArtifactError(f"{path}: damaged: its SHA-256 is {digest}; the manifest says {file.sha256}")
+            raise ArtifactError(
+                f"{path}: damaged: its SHA-256 is {digest}; the manifest says {file.sha256}", Reason.FILE_DAMAGED
+            )
     verified = Verified(folder, stamps)
     verified.check()
     return verified
@@ -127,15 +149,19 @@ def check_files(folder: Path, manifest: Manifest) -> None:
 def _check_files(folder: Path, manifest: Manifest, stamps: Mapping[str, Stamp]) -> None:
     expected = {file.path: file for file in manifest.files}
     if missing := sorted(expected.keys() - stamps.keys()):
-        raise ArtifactError(f"{folder}: {missing[0]} is missing")
+        raise ArtifactError(f"{folder}: {missing[0]} is missing", Reason.FILE_MISSING)
     if added := sorted(stamps.keys() - expected.keys()):
-        raise ArtifactError(f"{folder}: {added[0]} is not in the manifest; remove it or publish a new version")
+        raise ArtifactError(
+            f"{folder}: {added[0]} is not in the manifest; remove it or publish a new version", Reason.FILE_MISSING
+        )
     for name, file in expected.items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()) or path.is_symlink() or not path.is_file():
-            raise ArtifactError(f"{path}: got a link; expected a plain file")
+            raise ArtifactError(f"{path}: got a link; expected a plain file", Reason.FILE_MISSING)
         if (size := stamps[name][2]) != file.size_bytes:
-            raise ArtifactError(f"{path}: got {size:,} bytes; the manifest says {file.size_bytes:,}")
+            raise ArtifactError(
+                f"{path}: got {size:,} bytes; the manifest says {file.size_bytes:,}", Reason.FILE_DAMAGED
+            )
 
 
 def _stamps(folder: Path) -> dict[str, Stamp]:
@@ -144,7 +170,9 @@ def _stamps(folder: Path) -> dict[str, Stamp]:
     try:
         return {name: _stamp(path.lstat()) for name, path in paths.items() if name not in (MANIFEST, SIGNATURE)}
     except OSError as error:
-        raise ArtifactError(f"{folder}: {error.filename} cannot be read: {error.strerror}") from error
+        raise ArtifactError(
+            f"{folder}: {error.filename} cannot be read: {error.strerror}", Reason.FILE_MISSING
+        ) from error
 
 
 def _stamp(status: os.stat_result) -> Stamp:
@@ -170,4 +198,4 @@ def sha256(path: Path) -> str:
         with _opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}", Reason.FILE_MISSING) from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bascule_server.artifact.file_names import MANIFEST, SIGNATURE
 from bascule_server.artifact.reading import ArtifactError, read_bytes
 from bascule_server.config import ConfigError
+from bascule_server.errors import Reason
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -88,11 +89,16 @@ def check_signature(folder: Path, manifest: bytes, publishers: "Sequence[Ed25519
     try:
         signature = read_bytes(folder / SIGNATURE)
     except ArtifactError as error:
-        raise ArtifactError(f"{folder}: no signature ({SIGNATURE}); sign it with `bascule sign`") from error
+        raise ArtifactError(
+            f"{folder}: no signature ({SIGNATURE}); sign it with `bascule sign`", Reason.NOT_SIGNED
+        ) from error
     for publisher in publishers:
         try:
             publisher.verify(signature, manifest)
         except InvalidSignature:
             continue
         return
-    raise ArtifactError(f"{folder}: {SIGNATURE} is the signature of none of the {len(publishers)} known publishers")
+    raise ArtifactError(
+        f"{folder}: {SIGNATURE} is the signature of none of the {len(publishers)} known publishers",
+        Reason.SIGNATURE_WRONG,
+    )

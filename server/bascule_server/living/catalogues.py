@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from bascule_server.artifact.reading import ArtifactError
+from bascule_server.errors import Reason
 from bascule_server.living.follower import Follower
 from bascule_server.living.log import NAME, CatalogueLog
 from bascule_server.living.log_format import LogFormatError
@@ -38,9 +39,9 @@ class LivingCatalogues:
             follower.catch_up()
             follower.merge_now()
         except OSError as error:
-            raise ArtifactError(f"{log.path}: cannot be read: {error.strerror}") from error
+            raise ArtifactError(f"{log.path}: cannot be read: {error.strerror}", Reason.LOAD_FAILED) from error
         except LogFormatError as error:
-            raise ArtifactError(str(error)) from error
+            raise ArtifactError(str(error), Reason.LOG_DAMAGED) from error
         self._by_version[known] = self.followers[known.model] = follower
         self._watch(known.model, lambda: version.state)
         return version.state

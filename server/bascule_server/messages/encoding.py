@@ -12,7 +12,8 @@ from typing import TypeAlias, TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bascule.v1 import recommendation_service_pb2 as pb
-from bascule_server.errors import ServiceError, query_failure, to_status
+from bascule_server.errors import ServiceError, to_status
+from bascule_server.messages.query_failures import query_failure
 from bascule_server.scoring.query import Answer, FeatureValue, ItemScores, QueryError, QueryVector, Ranking
 from bascule_server.wire import tag, with_length
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import IndexDepth, ItemIndex
 from bascule_server.artifact.reading import ArtifactError
+from bascule_server.errors import Reason
 from bascule_server.retrieval.allowed import Allowed
 from bascule_server.retrieval.coarse_quantizer import CoarseQuantizer, Lists
 from bascule_server.retrieval.exact import ExactRetriever
@@ -310,7 +311,9 @@ def open_index(path: Path, declared: ItemIndex, vectors: NDArray[np.float32]) ->
     try:
         import faiss
     except ModuleNotFoundError as error:
-        raise ArtifactError(f"{path}: reading it needs FAISS: pip install faiss-cpu") from error
+        raise ArtifactError(
+            f"{path}: reading it needs FAISS: pip install faiss-cpu", Reason.FORMAT_UNSUPPORTED
+        ) from error
     try:
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:

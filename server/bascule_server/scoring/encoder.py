@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bascule.v1.artifact_pb2 import Feature, HistoryFeature
 from bascule_server.artifact.reading import ArtifactError
+from bascule_server.errors import Reason
 from bascule_server.scoring.n_grams import n_grams
 from bascule_server.scoring.query import FeatureValue
 
@@ -157,7 +158,9 @@ def feature_encoder(feature: Feature, vocabularies: Mapping[str, Sequence[str]])
         case "bucketed":
             return BucketedEncoder(feature.bucketed.boundaries)
         case kind:
-            raise ArtifactError(f"feature {feature.name!r}: got kind {kind}; this release does not read it")
+            raise ArtifactError(
+                f"feature {feature.name!r}: got kind {kind}; this release does not read it", Reason.FORMAT_UNSUPPORTED
+            )
 
 
 class FeaturesEncoder:

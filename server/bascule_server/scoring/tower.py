@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bascule_server.artifact import file_names
 from bascule_server.artifact.reading import ArtifactError
+from bascule_server.errors import Reason
 from bascule_server.retrieval.padded_sizes import PADDED_SIZES, padded, padded_batches
 
 
@@ -34,10 +35,15 @@ def open_query_tower(folder: Path) -> QueryTower:
             return LiteRtTower(folder / file_names.QUERY_TOWER_LITERT)
         if (folder / file_names.QUERY_TOWER_SAVED_MODEL).is_dir():
             return SavedModelTower(folder / file_names.QUERY_TOWER_SAVED_MODEL)
-    except (ValueError, RuntimeError, OSError, ImportError) as error:
+    except ImportError as error:
+        raise ArtifactError(
+            f"{folder}: the query tower cannot be opened: {error}", Reason.FORMAT_UNSUPPORTED
+        ) from error
+    except (ValueError, RuntimeError, OSError) as error:
         raise ArtifactError(f"{folder}: the query tower cannot be opened: {error}") from error
     raise ArtifactError(
-        f"{folder}: it has neither {file_names.QUERY_TOWER_LITERT} nor {file_names.QUERY_TOWER_SAVED_MODEL}/"
+        f"{folder}: it has neither {file_names.QUERY_TOWER_LITERT} nor {file_names.QUERY_TOWER_SAVED_MODEL}/",
+        Reason.FILE_MISSING,
     )
 
 

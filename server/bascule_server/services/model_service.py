@@ -5,7 +5,7 @@
 from bascule.v1 import model_service_pb2 as pb
 from bascule.v1.model_service_pb2_grpc import ModelServiceServicer
 from bascule_server.calls import CURRENT_CALL
-from bascule_server.errors import Reason, ServiceError, to_status
+from bascule_server.errors import to_status
 from bascule_server.models import KnownVersion, Models, Names
 
 
@@ -32,10 +32,9 @@ def _allowed() -> Names:
 
 
 def _model(known: KnownVersion) -> pb.Model:
-    failed = known.state == pb.MODEL_STATE_FAILED
     return pb.Model(
         model_version=known.name_and_version,
         state=known.state,
-        error=to_status(ServiceError(Reason.LOAD_FAILED)) if failed else None,
+        error=None if known.error is None else to_status(known.error),
         manifest=known.manifest,
     )

@@ -22,7 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bascule_server.artifact.file_names import MANIFEST
-from bascule_server.artifact.reading import ArtifactError, check_files, parse_manifest, read_bytes, read_manifest
+from bascule_server.artifact.reading import (
+    NO_ROOM,
+    ArtifactError,
+    check_files,
+    parse_manifest,
+    read_bytes,
+    read_manifest,
+)
+from bascule_server.errors import Reason
 
 _CHUNK_BYTES = 8 * 1024 * 1024
 
@@ -67,7 +75,8 @@ class PrivateCopies:
         except OSError as error:
             raise ArtifactError(
                 f"{folder}: cannot be copied to {self._root}: {error.strerror}; make room there, or name another place"
-                " in the environment variable TMPDIR"
+                " in the environment variable TMPDIR",
+                _reason(error, folder),
             ) from error
 
     def sweep(self) -> None:
@@ -122,8 +131,17 @@ class PrivateCopies:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise ArtifactError(
                 f"{self._root}: got a file, a link, or a folder that others may use; expected a folder of this user"
-                " alone: remove it, or name another place in the environment variable TMPDIR"
+                " alone: remove it, or name another place in the environment variable TMPDIR",
+                Reason.LOAD_FAILED,
             )
+
+
+def _reason(error: OSError, folder: Path) -> Reason:
+    """Why an artifact could not be copied: for want of room, or because a file of its ``folder`` cannot be read."""
+    if error.errno in NO_ROOM:
+        return Reason.NO_ROOM
+    is_read = isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(folder)
+    return Reason.FILE_MISSING if is_read else Reason.LOAD_FAILED
 
 
 def _copy_artifact(folder: Path, manifest: bytes, target: Path) -> None:

@@ -19,7 +19,8 @@ import structlog
 
 from bascule.v1.model_admin_service_pb2 import ServingPlan
 from bascule.v1.model_service_pb2 import ModelState
-from bascule_server.artifact.reading import ArtifactError
+from bascule_server.artifact.reading import NO_ROOM, ArtifactError
+from bascule_server.errors import Reason, ServiceError
 from bascule_server.faults import fault
 from bascule_server.footprint import give_back_memory
 from bascule_server.models import KnownVersion, Models, Revised, Route
@@ -236,10 +237,18 @@ class Watcher:
         except Exception as exception:  # noqa: BLE001 - whatever it is, it concerns this version alone
             if loaded is not None:
                 loaded.release()
-            why = str(exception) if isinstance(exception, ArtifactError) else str(fault(exception))
+            error = _error_of(exception)
+            why = str(exception if isinstance(exception, ArtifactError) else error)
             self._failures[known] = _Failure(why, files, self._clock())
-            self._models.fail(known)
-            _log.error("version failed", model=known.model, version=known.version, why=why)
+            self._models.fail(known, error)
+            _log.error(
+                "version failed",
+                model=known.model,
+                version=known.version,
+                reason=error.reason.name,
+                why=why,
+                **error.metadata,
+            )
         else:
             self._loaded[known] = loaded
             self._models.serve(known, loaded.servable, revised)
@@ -295,6 +304,16 @@ class Watcher:
         if self._told.get(model) != complaint:
             self._told[model] = complaint
             _log.error("versions not followed", model=model, why=complaint)
+
+
+def _error_of(exception: Exception) -> ServiceError:
+    """What callers are told of a version that could not be loaded."""
+    if isinstance(exception, ArtifactError):
+        return ServiceError(exception.reason)
+    is_for_want_of_room = isinstance(exception, MemoryError) or getattr(exception, "errno", None) in NO_ROOM
+    return ServiceError(
+        Reason.NO_ROOM if is_for_want_of_room else Reason.LOAD_FAILED, metadata=fault(exception).metadata
+    )
 
 
 def _files(folder: Path) -> frozenset[tuple[str, int, int]]:

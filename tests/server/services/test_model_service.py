@@ -29,13 +29,13 @@ async def test_a_model_that_loads_is_listed_without_a_manifest(run_server: Any, 
 
 async def test_a_model_that_failed_says_so_without_a_path_of_this_machine(run_server: Any) -> None:
     def load(_: object) -> None:
-        raise ArtifactError("/home/somebody/models: damaged")
+        raise ArtifactError("/home/somebody/models: damaged", Reason.FILE_DAMAGED)
 
     async with run_server(load=load) as running:
         await running.failed()
         (model,) = (await running.models.ListModels(pb.ListModelsRequest())).models
         assert model.state == pb.MODEL_STATE_FAILED
-        assert model.error.message == Reason.LOAD_FAILED.text
+        assert model.error.message == Reason.FILE_DAMAGED.text
 
 
 async def test_a_model_that_is_not_there_is_not_found(run_server: Any) -> None:
