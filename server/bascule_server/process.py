@@ -87,7 +87,7 @@ def with_working_transport(config: ServerConfig) -> ServerConfig:
 
 
 async def serve(config: ServerConfig, models_root: Path, on_listening: Callable[[int], None]) -> None:
-    """Serves the models below ``models_root``, and what is published there meanwhile, until SIGTERM or SIGINT.
+    """Serves the models below ``models_root``, and what is published there meanwhile, until SIGTERM, SIGINT or SIGHUP.
 
     It comes to rest then and ends the process, with status 0; it does not return.
 
@@ -137,7 +137,8 @@ async def _work_until(stop_asked: asyncio.Event, server: Server, config: ServerC
 
 def _stop_signal() -> asyncio.Event:
     stop_asked = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # SIGHUP has no other meaning to a process that has no workers to exchange, and must cost no call.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop_asked.set)
     return stop_asked
 
