@@ -18,13 +18,6 @@ CALLS_A_SECOND = 100.0
 SWAPS = 20
 
 
-@pytest.fixture
-def models(oracle: Oracle, tmp_path: Path) -> Path:
-    """A folder of models of the test's own, with version 1."""
-    publish(stage(oracle.artifact_of(1), tmp_path, 1), tmp_path)
-    return tmp_path
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("workers", [1, 2])

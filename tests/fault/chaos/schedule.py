@@ -23,7 +23,7 @@ LANES: Mapping[str, Sequence[str]] = {
 }
 """The faults, by lane. All of a lane strike once before one strikes again."""
 
-GAP_SECONDS = {"processes": (3.0, 9.0), "versions": (2.0, 6.0), "callers": (2.0, 7.0)}
+GAP_SECONDS = {"processes": (5.0, 11.0), "versions": (3.0, 7.0), "callers": (3.5, 8.0)}
 """Between the starts of two faults of a lane, from and to."""
 
 
@@ -39,11 +39,11 @@ class Strike(NamedTuple):
 
 
 def drawn(seed: int, seconds: float) -> list[Strike]:
-    """The faults of so many seconds, in their order; the same for the same seed."""
-    chance = random.Random(seed)
+    """The faults of so many seconds, in their order: the same for the same seed, and the first of a longer schedule."""
     strikes = []
     for lane, faults in LANES.items():
-        at, left = chance.uniform(0, GAP_SECONDS[lane][0]), [""] * 0
+        chance, left = random.Random(f"{seed} {lane}"), list[str]()
+        at = chance.uniform(0, GAP_SECONDS[lane][0])
         while at < seconds:
             left = left or chance.sample(faults, len(faults))
             strikes.append(Strike(at, lane, left.pop(), chance.randrange(1 << 32)))
