@@ -1,8 +1,9 @@
 """Two ways to ask: plainly, where all that fails is seen, and by the project's client, which repeats what may be."""
 
 import itertools
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import grpc
@@ -25,6 +26,9 @@ MESSAGES = 3
 CLIENTS, CONNECTIONS = 4, 2
 """So many clients with so many connections each: they part a server's workers among them, and have budgets of their
 own."""
+
+GENERATIONS = 4
+"""Of clients that are kept after others have taken their places."""
 
 
 class Answered(NamedTuple):
@@ -93,21 +97,25 @@ class Clients:
     # Each of its answers may take as long as a call, and its breaks wait for 4 s at most.
     longest_stream_seconds = MESSAGES * TIMEOUT_SECONDS + 4.0
 
-    def __init__(self, target: str, kept: AsyncExitStack) -> None:
+    def __init__(self, target: str) -> None:
         self._target = target
-        self._kept = kept
+        self._generations: deque[list[AsyncClient]] = deque()
 
     async def renew(self) -> None:
-        """Has other clients ask from now on, who have not seen anything fail and may repeat as much as they like."""
-        clients = [
-            await self._kept.enter_async_context(
-                AsyncClient(self._target, timeout=TIMEOUT_SECONDS, connections=CONNECTIONS)
-            )
-            for _ in range(CLIENTS)
-        ]
+        """Has other clients ask from now on, with budgets that are full."""
+        clients = [AsyncClient(self._target, timeout=TIMEOUT_SECONDS, connections=CONNECTIONS) for _ in range(CLIENTS)]
+        self._generations.append(clients)
         for client in clients:
             await client.wait_ready()
         self._turns = itertools.cycle(clients)
+        if len(self._generations) > GENERATIONS:
+            # Their last calls have long ended.
+            await _close(self._generations.popleft())
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        for clients in self._generations:
+            await _close(clients)
 
     async def single(self, user_id: str) -> Answered:
         return _received(await next(self._turns).recommend(user_id, count=ITEM_COUNT))
@@ -135,13 +143,20 @@ async def plainly(target: str) -> AsyncIterator[PlainCalls]:
 @asynccontextmanager
 async def with_clients(target: str) -> AsyncIterator[Clients]:
     """Eight connections."""
-    async with AsyncExitStack() as kept:
-        clients = Clients(target, kept)
+    clients = Clients(target)
+    try:
         await clients.renew()
         yield clients
+    finally:
+        await clients.close()
 
 
 _OPTIONS = pb.RankingOptions(item_count=ITEM_COUNT)
+
+
+async def _close(clients: Sequence[AsyncClient]) -> None:
+    for client in clients:
+        await client.close()
 
 
 def _query(user_id: str) -> pb.Query:

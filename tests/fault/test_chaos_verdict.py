@@ -11,7 +11,7 @@ from fault.chaos.verdict import Measured, complaints
 from fault.steady_load import Call
 
 QUIET = Measured(p99_milliseconds=10.0, megabytes=100.0)
-GOOD = Call("single", meant=10.0, longest_seconds=3.0, ended=10.1, status="OK", versions=Counter({1: 1}))
+GOOD = Call("single", meant=10.0, longest_seconds=3.0, began=10.0, ended=10.1, status="OK", versions=Counter({1: 1}))
 FAILED = replace(GOOD, status="UNAVAILABLE: away", versions=Counter())
 RESTARTED = Struck("server restarted", began=9.0, over=10.0, recovered=11.0)
 KILLED = Struck("worker killed", began=9.0, over=9.0, recovered=11.0)

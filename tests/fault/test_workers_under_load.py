@@ -36,6 +36,7 @@ def assert_unharmed(report: Report, begun: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 async def test_a_worker_that_dies_or_hangs_is_back_soon_and_no_call_fails_or_is_wrong(
     serve: Any, oracle: Oracle, models: Path, number: signal.Signals
@@ -113,6 +114,7 @@ async def streaming(target: str, oracle: Oracle) -> AsyncIterator[Rows]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_servers_are_exchanged_one_by_one_no_call_fails_and_streams_go_on_with_each_row_once(
     serve: Any, oracle: Oracle, models: Path
 ) -> None:

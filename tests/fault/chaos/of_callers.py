@@ -31,6 +31,7 @@ async def overload(scene: Scene, chance: random.Random) -> AsyncIterator[None]:
     times, seconds = chance.uniform(2, 6), chance.uniform(1.0, 2.0)
     await _beside(LONGEST_BURST_SECONDS, "fault.burst", str(scene.port), f"{times:.1f}", f"{seconds:.1f}")
     yield
+    await scene.clients.renew()
     await scene.answers_again()
 
 

@@ -1,4 +1,8 @@
-"""Workers die and hang, and the server is stopped and started. See ``run.Fault``."""
+"""Workers die and hang, and the server is stopped and started. See ``run.Fault``.
+
+Others ask after each of these: of clients who have seen one, the budget of repeated calls is partly spent, and they see
+one a day and not every ten seconds.
+"""
 
 import asyncio
 import os
@@ -25,6 +29,7 @@ async def _lost(scene: Scene, chance: random.Random, number: signal.Signals) -> 
     os.kill(chance.choice(sorted(scene.serving.worker_pids())), number)
     yield
     await until(lambda: scene.logged("serving") > before)
+    await scene.clients.renew()
 
 
 async def workers_exchanged(scene: Scene, _: random.Random) -> AsyncIterator[None]:
@@ -33,6 +38,7 @@ async def workers_exchanged(scene: Scene, _: random.Random) -> AsyncIterator[Non
     scene.serving.process.send_signal(signal.SIGHUP)
     yield
     await until(lambda: scene.logged("workers exchanged") > before)
+    await scene.clients.renew()
 
 
 async def server_restarted(scene: Scene, _: random.Random) -> AsyncIterator[None]:
@@ -41,6 +47,5 @@ async def server_restarted(scene: Scene, _: random.Random) -> AsyncIterator[None
     assert await asyncio.to_thread(scene.serving.ended) == 0
     yield
     await scene.start()
-    # Those who saw it away may repeat little for a while: half of their budget is spent.
     await scene.clients.renew()
     await scene.answers_again()

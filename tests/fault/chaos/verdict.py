@@ -49,10 +49,10 @@ def complaints(
         if unknown := set(call.versions) - published:
             yield f"versions {unknown} answered, which were not published whole"
         if call.is_late:
-            yield f"a call ({call.kind}) ended after {call.seconds:.1f} s; it may take {call.longest_seconds:.1f} s"
+            yield f"a call ({call.kind}) ended after {call.own_seconds:.1f} s; it may {call.longest_seconds:.1f} s"
         if call.status != "OK" and not any(_excuses(fault, call) for fault in faults):
-            near = sorted({fault.fault for fault in faults if _is_during(fault, call)})
-            yield f"a call ({call.kind}) failed beside {near or 'no fault'}: {call.status}"
+            beside = sorted({fault.fault for fault in faults if _is_during(fault, call)}) or "no fault"
+            yield f"a call ({call.kind}) failed after {call.own_seconds:.1f} s, beside {beside}: {call.status}"
     for fault in faults:
         if math.isinf(fault.recovered):
             yield f"{fault.fault}: did not recover"
