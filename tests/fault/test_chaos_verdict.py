@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from fault.chaos.run import FAULTS, Struck
 from fault.chaos.schedule import LANES, drawn
+from fault.chaos.stalls import stalls
 from fault.chaos.verdict import Measured, complaints
 from fault.steady_load import Call
 
@@ -48,6 +49,14 @@ def test_wrong_and_late_answers_are_told_whatever_happened(call: Call, word: str
 def test_a_call_that_never_ended_and_a_server_that_did_not_recover_are_told() -> None:
     assert told([GOOD], begun=2) == ["2 calls were begun, and 1 ended"]
     assert told([GOOD], Struck("worker killed", 9.0)) == ["worker killed: did not recover"]
+
+
+def test_what_fails_while_the_machine_stands_still_is_no_fault_of_the_server_unless_it_is_wrong() -> None:
+    (stall,) = stalls([replace(GOOD, meant=9.5), replace(GOOD, meant=9.6), GOOD])
+    assert (stall.began, stall.recovered) == (9.5, 10.0)
+    assert told([FAILED], stall) == []
+    assert told([replace(GOOD, ended=14.1)], stall) == []
+    assert told([replace(GOOD, wrong=["version 1 for u1: []"])], stall)
 
 
 def test_a_server_that_stays_slow_or_large_is_told() -> None:

@@ -14,7 +14,7 @@ from fault.steady_load import SteadyLoad
 from fault.waiting import until
 
 WORKERS = 2
-CALLS_A_SECOND = 80.0
+CALLS_A_SECOND = 40.0
 SECONDS = 600.0
 SWAP_SECONDS = 30.0
 SAMPLE_SECONDS = 3.0

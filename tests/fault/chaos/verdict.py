@@ -6,11 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
+from fault.chaos import stalls
 from fault.chaos.run import Struck
 from fault.steady_load import Call
 from rich.table import Table
 
-MAY_FAIL: Mapping[str, Set[str]] = {"server restarted": {"UNAVAILABLE"}, "overload": {"UNAVAILABLE"}}
+MAY_FAIL: Mapping[str, Set[str]] = {
+    "server restarted": {"UNAVAILABLE"},
+    "overload": {"UNAVAILABLE"},
+    stalls.NAME: {"UNAVAILABLE", "DEADLINE_EXCEEDED"},
+}
 """With which codes calls may fail, by the fault; the others cost no call, since clients repeat what a worker loses."""
 
 AFTERWARDS_SECONDS = 0.5
@@ -37,7 +42,7 @@ def complaints(
     Args:
         calls: that ended.
         begun: how many calls were.
-        faults: that struck.
+        faults: that struck, and the stalls of the machine.
         published: the versions that were published whole.
         before: measured before the first fault.
         after: measured after the last one.
@@ -48,7 +53,7 @@ def complaints(
         yield from call.wrong
         if unknown := set(call.versions) - published:
             yield f"versions {unknown} answered, which were not published whole"
-        if call.is_late:
+        if call.is_late and not any(fault.fault == stalls.NAME and _is_during(fault, call) for fault in faults):
             yield f"a call ({call.kind}) ended after {call.own_seconds:.1f} s; it may {call.longest_seconds:.1f} s"
         if call.status != "OK" and not any(_excuses(fault, call) for fault in faults):
             beside = sorted({fault.fault for fault in faults if _is_during(fault, call)}) or "no fault"
