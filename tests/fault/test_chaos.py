@@ -78,7 +78,7 @@ async def under_load(scene: Scene, strikes: Sequence[Strike]) -> tuple[Measured,
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(SECONDS + 240)
+@pytest.mark.timeout(SECONDS + 300)
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_whatever_happens_the_server_is_neither_down_nor_wrong(scene: Scene, seed: int) -> None:
     strikes = drawn(seed, SECONDS)

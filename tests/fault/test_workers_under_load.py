@@ -71,6 +71,7 @@ class Rows:
     """What a stream without end has answered."""
 
     wrong: list[str] = field(default_factory=list)
+    asked: int = 0
     count: int = 0
     breaks: Counter[str] = field(default_factory=Counter)
     """How often it began anew, by the reason."""
@@ -86,6 +87,7 @@ async def streaming(target: str, oracle: Oracle) -> AsyncIterator[Rows]:
             if is_left.is_set():
                 return
             await asyncio.sleep(0)
+            rows.asked += 1
             yield Query(user_id)
 
     def on_break(error: Any, _: float) -> None:
@@ -145,6 +147,7 @@ async def test_servers_are_exchanged_one_by_one_no_call_fails_and_streams_go_on_
     )
     assert_unharmed(load.report, load.begun)
     assert not rows.wrong
+    assert rows.count == rows.asked
     assert rows.breaks
 
 
