@@ -15,9 +15,10 @@ CONFIG ?= examples/movies.toml
 USERS ?= users.parquet
 OUT ?= recommendations.parquet
 DATA ?= data/public
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train serve score test test-slow check format protos lock bench-serving bench-retrieval bench-catalogues bench-score bench-stopped-reader bench-cold-start bench-options bench-filters bench-living bench-identity bench-protections bench-budget bench-quality bench-ranker bench-training bench-memory bench-negatives bench-classic bench-svd image clean
+.PHONY: help demo train serve score test test-slow chaos check format protos lock bench-serving bench-retrieval bench-catalogues bench-score bench-stopped-reader bench-cold-start bench-options bench-filters bench-living bench-identity bench-protections bench-budget bench-quality bench-ranker bench-training bench-memory bench-negatives bench-classic bench-svd image clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r target what; do printf '  make %-15s %s\n' "$$target" "$$what"; done
@@ -39,6 +40,9 @@ test: check ## checks everything and runs the tests
 
 test-slow: $(VENV)/installed ## runs the tests that take long
 	pytest -m slow
+
+chaos: $(VENV)/installed ## has faults strike a server under load for two minutes, drawn from a seed (SEED=1)
+	CHAOS_SEEDS="$(SEED)" CHAOS_SECONDS=120 pytest -q -s -m slow tests/fault/test_chaos.py
 
 check: $(VENV)/installed ## format, lint, types, definitions, and stubs equal to a fresh generation
 	ruff format --check .

@@ -1,7 +1,8 @@
 """How the server comes to rest: streams end first, calls go on until the last moment, and none is cut off.
 
-    begin()    no new streams; those that are open end after what they have read
-    refuse()   no new calls either
+    calls_ended()   whoever holds up a call, such as by taking no answer, is waited for while all others are served
+    begin()         no new streams; those that are open end after what they have read
+    refuse()        no new calls either
 
 A call is in flight for as long as its task, which ends only when its status is on the wire; one that has no task, from
 ``enter`` to ``leave``.
@@ -35,8 +36,9 @@ class Draining:
         self._calls: set[Task] = set()
         self._readers: set[Task] = set()
         self._entered: set[Ending] = set()
-        self._all_left = asyncio.Event()
-        self._all_left.set()
+        self._awaited: set[Ending] = set()
+        """Those that ``calls_ended`` waits for."""
+        self._awaited_left = asyncio.Event()
 
     @property
     def call_count(self) -> int:
@@ -52,13 +54,14 @@ class Draining:
         if not self._takes_calls:
             raise ServiceError(Reason.STOPPING)
         self._entered.add(call)
-        self._all_left.clear()
 
     def leave(self, call: Ending) -> None:
         """Such a call has its status."""
         self._entered.discard(call)
-        if not self._entered:
-            self._all_left.set()
+        if call in self._awaited:
+            self._awaited.discard(call)
+            if not self._awaited:
+                self._awaited_left.set()
 
     @contextmanager
     def in_flight(self, task: Task, *, is_stream: bool) -> Iterator[None]:
@@ -107,10 +110,17 @@ class Draining:
         await _ended(self._streams, timeout_seconds)
 
     async def calls_ended(self, timeout_seconds: float) -> None:
+        """Returns when the calls have ended that are in flight now, streams aside, or the time is over."""
+        self._awaited, self._awaited_left = set(self._entered), asyncio.Event()
+        if not self._awaited:
+            self._awaited_left.set()
+        left = asyncio.ensure_future(self._awaited_left.wait())
+        await _ended({*self._calls, left}, timeout_seconds)
+        left.cancel()
+
+    async def all_ended(self, timeout_seconds: float) -> None:
         """Returns when the calls and streams have ended that are in flight now, or the time is over."""
-        all_left = asyncio.ensure_future(self._all_left.wait())
-        await _ended({*self._streams, *self._calls, all_left}, timeout_seconds)
-        all_left.cancel()
+        await asyncio.gather(self.calls_ended(timeout_seconds), self.streams_ended(timeout_seconds))
 
     def give_up(self) -> None:
         """Ends what is in flight: with a status that says why, which something cut off would lack."""

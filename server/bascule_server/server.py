@@ -68,7 +68,7 @@ WINDOW_SECONDS = {"core": 0.0, "aio": 0.002}
 """How long the batcher gathers under load: the C core hands over all calls that wait, grpc.aio one at a time."""
 
 LAST_WORDS_SECONDS = 1.0
-"""For the statuses of calls that were given up."""
+"""For the statuses of calls that were given up, and for others where nothing of the grace is left."""
 
 _log = structlog.get_logger()
 
@@ -250,18 +250,24 @@ class Server:
         """Comes to rest while ``work`` goes on: every call in flight is answered, or told why not.
 
         Calls are answered until the streams have ended and refused only then, for the moment that the last of them
-        take: callers who do not watch the health try again at this server until the connection closes.
+        take: callers who do not watch the health try again at this server until the connection closes. Who does not
+        take an answer must not make that moment longer, and is waited for before.
         """
         self._health.set_serving(False)
         await asyncio.sleep(self._config.drain_seconds)
         end = time.monotonic() + self._config.grace_seconds
+
+        def left() -> float:
+            return max(LAST_WORDS_SECONDS, end - time.monotonic())
+
+        await self._draining.calls_ended(self._config.grace_seconds)
         self._draining.begin()
-        await self._draining.streams_ended(self._config.grace_seconds)
+        await self._draining.streams_ended(left())
         self._draining.refuse()
         self._health.close()
-        await self._draining.calls_ended(max(0.0, end - time.monotonic()))
+        await self._draining.all_ended(left())
         self._draining.give_up()
-        await self._draining.calls_ended(LAST_WORDS_SECONDS)
+        await self._draining.all_ended(LAST_WORDS_SECONDS)
 
     async def close(self) -> None:
         """Closes the connections. What is not answered by now is cut off."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fault.costly import Costly, start_costly
-from fault.oracle import Oracle
+from fault.oracle import Oracle, publish, stage
 
 VARIANTS = 3
 
@@ -25,6 +25,13 @@ def oracle(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Oracl
         train(config, models, resume=False, observe=lambda _: None, with_baselines=False)
         artifacts.append(models / "tiny" / "1")
     return Oracle(artifacts)
+
+
+@pytest.fixture
+def models(oracle: Oracle, tmp_path: Path) -> Path:
+    """A folder of models of the test's own, with version 1."""
+    publish(stage(oracle.artifact_of(1), tmp_path, 1), tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(params=["core", "aio"])

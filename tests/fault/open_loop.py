@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 import numpy as np
@@ -15,6 +15,16 @@ from bascule.v1 import recommendation_service_pb2 as pb
 
 METHOD = "/bascule.v1.RecommendationService/RecommendItems"
 MESSAGE = pb.RecommendItemsRequest(query=pb.Query(user=pb.User(history=["i"]))).SerializeToString()
+
+
+class Asked(NamedTuple):
+    """What each call asks."""
+
+    method: str
+    message: bytes
+
+
+ONE_ROW = Asked(METHOD, MESSAGE)
 
 Channels: TypeAlias = Sequence[grpc.aio.Channel]
 
@@ -53,13 +63,15 @@ async def connected(port: int, count: int = 4) -> AsyncIterator[Channels]:
         yield channels
 
 
-async def offer(channels: Channels, rate: float, seconds: float, deadline_seconds: float) -> Outcome:
+async def offer(
+    channels: Channels, rate: float, seconds: float, deadline_seconds: float, asked: Asked = ONE_ROW
+) -> Outcome:
     """``rate`` calls a second for so long, each with a deadline so far away."""
     outcome, loop = Outcome(seconds), asyncio.get_running_loop()
-    methods: list[Any] = [channel.unary_unary(METHOD) for channel in channels]
+    methods: list[Any] = [channel.unary_unary(asked.method) for channel in channels]
 
     async def ask(number: int, start: float) -> None:
-        call = methods[number % len(methods)](MESSAGE, timeout=deadline_seconds)
+        call = methods[number % len(methods)](asked.message, timeout=deadline_seconds)
         code = await call.code()
         outcome.codes[code] += 1
         if code is grpc.StatusCode.OK:
@@ -77,14 +89,14 @@ async def offer(channels: Channels, rate: float, seconds: float, deadline_second
     return outcome
 
 
-async def keep_asking(channels: Channels, concurrency: int, seconds: float) -> Outcome:
+async def keep_asking(channels: Channels, concurrency: int, seconds: float, asked: Asked = ONE_ROW) -> Outcome:
     """So many calls under way for so long, the next as soon as one is answered."""
     outcome, end = Outcome(seconds), time.monotonic() + seconds
 
     async def ask(channel: grpc.aio.Channel) -> None:
-        method: Any = channel.unary_unary(METHOD)
+        method: Any = channel.unary_unary(asked.method)
         while (start := time.monotonic()) < end:
-            call = method(MESSAGE, timeout=10)
+            call = method(asked.message, timeout=10)
             code = await call.code()
             outcome.codes[code] += 1
             if code is grpc.StatusCode.OK:

@@ -6,13 +6,14 @@ import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
-from bascule.v1 import recommendation_service_pb2 as pb
-from bascule_server.scoring.query import Query, Question, Rank, Ranking
+from bascule_server.scoring.query import ItemScores, Query, Question, Rank, Ranking, Score
 from bascule_server.servable import load_servable
 
 ITEM_COUNT = 10
 USERS = tuple(f"u{number}" for number in range(1, 101))
+SCORED_ITEMS = ("i1", "i2")
 
 
 class Oracle:
@@ -20,27 +21,40 @@ class Oracle:
 
     def __init__(self, artifacts: Sequence[Path]) -> None:
         self.artifacts = artifacts
-        self._rankings = [_rankings(folder) for folder in artifacts]
+        answers = [_answers(folder) for folder in artifacts]
+        self._rankings = [rankings for rankings, _ in answers]
+        self._scores = [scores for _, scores in answers]
         assert len({tuple(rankings.values()) for rankings in self._rankings}) == len(artifacts)
 
     def artifact_of(self, version: int) -> Path:
         return self.artifacts[version % len(self.artifacts)]
 
-    def agrees(self, user_id: str, ranking: pb.Ranking, version: int) -> bool:
+    def agrees(self, user_id: str, item_ids: tuple[str, ...], scores: tuple[float, ...], version: int) -> bool:
         """Whether a ranking is that of the version for the user: the ids, their order, and the scores to the bit."""
-        return (tuple(ranking.item_ids), tuple(ranking.scores)) == self._rankings[version % len(self.artifacts)][
-            user_id
-        ]
+        return self._rankings[version % len(self.artifacts)][user_id] == (item_ids, scores)
+
+    def knows_scores(self, user_id: str, scores: Sequence[float]) -> bool:
+        """Whether some version gives the user's ``SCORED_ITEMS`` these scores, to the bit."""
+        return any(scores_of[user_id] == tuple(scores) for scores_of in self._scores)
 
 
-def _rankings(folder: Path) -> dict[str, tuple[tuple[str, ...], tuple[float, ...]]]:
+_Rankings: TypeAlias = dict[str, tuple[tuple[str, ...], tuple[float, ...]]]
+_Scores: TypeAlias = dict[str, tuple[float, ...]]
+
+
+def _answers(folder: Path) -> tuple[_Rankings, _Scores]:
     scorer = load_servable(folder).scorer
-    found = {}
+    rankings, scores = {}, {}
     for user_id in USERS:
-        (ranking,) = scorer.answer([Question(Query(user_id=user_id), Rank(item_count=ITEM_COUNT))])
+        query = Query(user_id=user_id)
+        ranking, scored = scorer.answer(
+            [Question(query, Rank(item_count=ITEM_COUNT)), Question(query, Score(SCORED_ITEMS))]
+        )
         assert isinstance(ranking, Ranking)
-        found[user_id] = (tuple(ranking.item_ids), tuple(ranking.scores.tolist()))
-    return found
+        assert isinstance(scored, ItemScores)
+        rankings[user_id] = (tuple(ranking.item_ids), tuple(ranking.scores.tolist()))
+        scores[user_id] = tuple(scored.scores.tolist())
+    return rankings, scores
 
 
 def stage(artifact: Path, models: Path, version: int) -> Path:

@@ -4,148 +4,172 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import numpy as np
-from fault.oracle import ITEM_COUNT, USERS, Oracle
+from fault.asking import MESSAGES, ROWS, TIMEOUT_SECONDS, Answered, Asker
+from fault.oracle import SCORED_ITEMS, USERS, Oracle
 
-from bascule.v1 import recommendation_service_pb2 as pb
-from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
+from bascule import BasculeError
 
-if TYPE_CHECKING:
-    from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceAsyncStub
-
-TIMEOUT_SECONDS = 3.0
 SLACK_SECONDS = 1.0
 """How much later than its deadline a call may end on a busy machine."""
-ROWS = 8
-"""Of a batch, and of a message of a stream."""
-MESSAGES = 3
-"""Of a stream."""
+
+
+@dataclass
+class Call:
+    """One call, and what became of it."""
+
+    kind: str
+    meant: float
+    """When it was to start, in seconds of the monotonic clock."""
+    longest_seconds: float
+    """That it may take."""
+    began: float = np.nan
+    """When it started."""
+    ended: float = np.inf
+    status: str = ""
+    """OK, or the code and what was said."""
+    versions: Counter[int] = field(default_factory=Counter)
+    """Which version answered how many of its rows."""
+    wrong: list[str] = field(default_factory=list)
+    """What is not as it is to be: answers that are not those of the version that they name."""
+
+    @property
+    def seconds(self) -> float:
+        """From when it was to start: a server that is slow has no less asked of it."""
+        return self.ended - self.meant
+
+    @property
+    def own_seconds(self) -> float:
+        """From when it did start."""
+        return self.ended - self.began
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it ended later than it may."""
+        return self.own_seconds > self.longest_seconds + SLACK_SECONDS
 
 
 @dataclass
 class Report:
-    """What became of the calls."""
+    """What became of the calls that ended within a while, in the order of their ends."""
 
-    milliseconds: list[float] = field(default_factory=list)
-    """Of single calls that were answered, from when they were meant to start, in the order of their ends."""
-    statuses: Counter[str] = field(default_factory=Counter)
+    calls: list[Call] = field(default_factory=list)
     versions: Counter[int] = field(default_factory=Counter)
     """Which version answered how many of the rows."""
-    wrong: list[str] = field(default_factory=list)
-    """Answers that are not those of the version that they name."""
-    late: list[float] = field(default_factory=list)
-    """Seconds of calls that ended later than they may."""
+
+    ok_count: int = 0
+    """How many of the calls were answered."""
+
+    def add(self, call: Call) -> None:
+        self.calls.append(call)
+        self.ok_count += call.status == "OK"
+        self.versions += call.versions
 
     @property
-    def failed(self) -> dict[str, int]:
+    def failed(self) -> Counter[str]:
         """How many calls failed, by status."""
-        return {status: count for status, count in self.statuses.items() if status != "OK"}
+        return Counter(call.status for call in self.calls if call.status != "OK")
+
+    @property
+    def wrong(self) -> list[str]:
+        return [complaint for call in self.calls for complaint in call.wrong]
+
+    @property
+    def late(self) -> list[Call]:
+        return [call for call in self.calls if call.is_late]
 
     def p99(self) -> float:
-        """In milliseconds."""
-        return float(np.percentile(self.milliseconds, 99))
+        """In milliseconds, of single calls that were answered; NaN where there are none."""
+        seconds = [call.seconds for call in self.calls if call.kind == "single" and call.status == "OK"]
+        return float(np.percentile(seconds, 99)) * 1_000 if seconds else np.nan
 
 
 class SteadyLoad:
     """Sends calls at a constant rate until it is left."""
 
-    def __init__(self, address: str, oracle: Oracle) -> None:
+    def __init__(self, asker: Asker, oracle: Oracle) -> None:
         self.report = Report()
+        self.begun = 0
+        """How many calls were."""
+        self._asker = asker
         self._oracle = oracle
-        self._address = address
         self._calls: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def running(self, calls_a_second: float) -> AsyncIterator["SteadyLoad"]:
         """Four of ten calls are single ones; the others are batches, streams and scores."""
-        async with grpc.aio.insecure_channel(self._address) as channel:
-            await channel.channel_ready()
-            sending = asyncio.create_task(self._send(RecommendationServiceStub(channel), 1 / calls_a_second))
-            try:
-                yield self
-            finally:
-                sending.cancel()
-                await asyncio.gather(sending, return_exceptions=True)
-                await asyncio.gather(*self._calls)
+        sending = asyncio.create_task(self._send(1 / calls_a_second))
+        try:
+            yield self
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            await asyncio.gather(*self._calls)
 
     def fresh_report(self) -> Report:
         """What became of the calls until now; those that end later go into another report."""
         report, self.report = self.report, Report()
         return report
 
-    async def _send(self, stub: "RecommendationServiceAsyncStub", gap: float) -> None:
+    async def _send(self, gap: float) -> None:
         kinds = itertools.cycle([self._single, self._batch, self._single, self._stream, self._score])
         users = itertools.cycle(USERS)
         start = time.monotonic()
         for number in itertools.count():
             meant = start + number * gap
             await asyncio.sleep(max(0.0, meant - time.monotonic()))
-            asked = [next(users) for _ in range(ROWS)]
-            self._begin(self._watched(next(kinds)(stub, asked, meant), meant))
+            asked, ask = [next(users) for _ in range(ROWS)], next(kinds)
+            is_stream = ask == self._stream
+            longest = self._asker.longest_stream_seconds if is_stream else TIMEOUT_SECONDS
+            call = Call(ask.__name__.lstrip("_"), meant, longest)
+            self._begin(self._watched(ask(call, asked), call))
 
-    def _begin(self, call: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(call)
+    def _begin(self, watched: Coroutine[Any, Any, None]) -> None:
+        self.begun += 1
+        task = asyncio.create_task(watched)
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
-    async def _watched(self, call: Coroutine[Any, Any, None], meant: float) -> None:
+    async def _watched(self, asking: Coroutine[Any, Any, None], call: Call) -> None:
+        call.began = time.monotonic()
         try:
-            await call
-            self.report.statuses["OK"] += 1
+            await asking
+            call.status = "OK"
         except grpc.aio.AioRpcError as error:
-            self.report.statuses[f"{error.code().name}: {error.details()}"] += 1
-        seconds = time.monotonic() - meant
-        if seconds > TIMEOUT_SECONDS + SLACK_SECONDS:
-            self.report.late.append(seconds)
+            call.status = f"{error.code().name}: {error.details()}"
+        except BasculeError as error:
+            call.status = f"{error.code.name}: {error.message}"
+        call.ended = time.monotonic()
+        self.report.add(call)
 
-    async def _single(self, stub: "RecommendationServiceAsyncStub", users: list[str], meant: float) -> None:
-        request = pb.RecommendItemsRequest(query=_query(users[0]), options=_OPTIONS)
-        response = await stub.RecommendItems(request, timeout=TIMEOUT_SECONDS)
-        self.report.milliseconds.append((time.monotonic() - meant) * 1_000)
-        self._check(users[:1], [response.ranking], response.served_by)
+    async def _single(self, call: Call, users: list[str]) -> None:
+        self._check(call, users[:1], [await self._asker.single(users[0])])
 
-    async def _batch(self, stub: "RecommendationServiceAsyncStub", users: list[str], _: float) -> None:
-        request = pb.BatchRecommendItemsRequest(queries=map(_query, users), options=_OPTIONS)
-        response = await stub.BatchRecommendItems(request, timeout=TIMEOUT_SECONDS)
-        self._check(users, [result.ranking for result in response.results], response.served_by)
+    async def _batch(self, call: Call, users: list[str]) -> None:
+        answers = await self._asker.batch(users)
+        self._check(call, users, answers)
+        if len(call.versions) > 1:
+            call.wrong.append(f"versions {sorted(call.versions)} in one message")
 
-    async def _stream(self, stub: "RecommendationServiceAsyncStub", users: list[str], _: float) -> None:
-        async def requests() -> AsyncIterator[pb.StreamRecommendItemsRequest]:
-            for number in range(MESSAGES):
-                yield pb.StreamRecommendItemsRequest(
-                    queries=map(_query, users), options=_OPTIONS, sequence_id=number + 1
-                )
+    async def _stream(self, call: Call, users: list[str]) -> None:
+        asked = users * MESSAGES
+        self._check(call, asked, [answer async for answer in self._asker.stream(asked)])
 
-        number = 0
-        async for response in stub.StreamRecommendItems(requests(), timeout=TIMEOUT_SECONDS):
-            number += 1
-            self._check(users, [result.ranking for result in response.results], response.served_by)
-        if number != MESSAGES:
-            self.report.wrong.append(f"{number} of {MESSAGES} messages of a stream were answered")
+    async def _score(self, call: Call, users: list[str]) -> None:
+        scores = await self._asker.scores(users[0], SCORED_ITEMS)
+        if not self._oracle.knows_scores(users[0], scores):
+            call.wrong.append(f"scores {scores} for {users[0]}, which are those of no version")
 
-    async def _score(self, stub: "RecommendationServiceAsyncStub", users: list[str], _: float) -> None:
-        request = pb.ScoreItemsRequest(query=_query(users[0]), item_ids=["i1", "i2"])
-        response = await stub.ScoreItems(request, timeout=TIMEOUT_SECONDS)
-        if len(response.scores) != 2:
-            self.report.wrong.append(f"{len(response.scores)} scores of 2 items")
-
-    def _check(self, users: list[str], rankings: list[pb.Ranking], served_by: pb.ModelVersion) -> None:
-        self.report.versions[served_by.version] += len(rankings)
-        if len(rankings) != len(users):
-            self.report.wrong.append(f"{len(rankings)} rankings for {len(users)} users")
-        for user_id, ranking in zip(users, rankings, strict=False):
-            if not self._oracle.agrees(user_id, ranking, served_by.version):
-                self.report.wrong.append(f"version {served_by.version} for {user_id}: {list(ranking.item_ids)}")
-
-
-_OPTIONS = pb.RankingOptions(item_count=ITEM_COUNT)
-
-
-def _query(user_id: str) -> pb.Query:
-    return pb.Query(user=pb.User(user_id=user_id))
+    def _check(self, call: Call, users: Sequence[str], answers: Sequence[Answered]) -> None:
+        if len(answers) != len(users):
+            call.wrong.append(f"{len(answers)} rankings for {len(users)} users")
+        for user_id, answer in zip(users, answers, strict=False):
+            call.versions[answer.version] += 1
+            if not self._oracle.agrees(user_id, answer.item_ids, answer.scores, answer.version):
+                call.wrong.append(f"version {answer.version} for {user_id}: {list(answer.item_ids)}")

@@ -10,12 +10,8 @@ from typing import Any, cast
 import grpc
 import numpy as np
 import pytest
+from fault.leaving import leave_a_call, leave_a_stream
 from fault.open_loop import MESSAGE, METHOD, connected, keep_asking
-
-from bascule.v1 import recommendation_service_pb2 as pb
-
-STREAM = "/bascule.v1.RecommendationService/StreamRecommendItems"
-STREAM_MESSAGE = pb.StreamRecommendItemsRequest(queries=[pb.Query(user=pb.User(history=["i"]))] * 3).SerializeToString()
 
 ROUNDS, CALLS = 20, 5_000
 """Of the first rounds memory is not measured: allocators and caches settle."""
@@ -40,28 +36,6 @@ async def until_answered(channel: grpc.aio.Channel) -> None:
     async with asyncio.timeout(30):
         while call is None or await call.code() is not grpc.StatusCode.OK:
             call = cast(Any, channel.unary_unary(METHOD))(MESSAGE, timeout=10)
-
-
-async def leave_a_call(channel: grpc.aio.Channel, pause: int) -> None:
-    method: Any = channel.unary_unary(METHOD)
-    call = method(MESSAGE, timeout=10)
-    for _ in range(pause):
-        await asyncio.sleep(0)
-    call.cancel()
-    await asyncio.wait([asyncio.ensure_future(call.code())])
-
-
-async def leave_a_stream(channel: grpc.aio.Channel, pause: int) -> None:
-    call: Any = channel.stream_stream(STREAM)()
-    try:
-        for _ in range(pause % 3):
-            await call.write(STREAM_MESSAGE)
-        if pause % 3 and pause % 2:
-            await call.read()
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        pass
-    call.cancel()
-    await call.code()
 
 
 @pytest.mark.slow

@@ -3,13 +3,12 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 from fault.open_loop import Outcome, connected, keep_asking, offer
+from fault.relay import relay
 
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
@@ -47,36 +46,6 @@ async def test_goodput_holds_under_overload_and_all_is_well_soon_after(
     assert not over.without_retry_info
     assert max(over.latencies) < TIMEOUT_SECONDS
     assert set(after.codes) == {OK}
-
-
-@asynccontextmanager
-async def relay(port: int, source: str) -> AsyncIterator[int]:
-    """A port whose connections go on to the server, as if they came from another host."""
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(1 << 16):
-                writer.write(data)
-                await writer.drain()
-        finally:
-            writer.close()
-
-    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
-        copying.append(asyncio.ensure_future(copy(reader, there_writer)))
-        copying.append(asyncio.ensure_future(copy(there_reader, writer)))
-
-    copying: list[asyncio.Future[None]] = []
-    server = await asyncio.start_server(join, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for each in copying:
-            each.cancel()
-        await asyncio.gather(*copying, return_exceptions=True)
-        # Transports close in the next round.
-        await asyncio.sleep(0)
 
 
 @pytest.mark.slow

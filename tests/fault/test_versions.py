@@ -4,38 +4,18 @@ import asyncio
 import os
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fault.asking import plainly
+from fault.footprint import proportional_megabytes
 from fault.oracle import Oracle, damage, publish, stage
 from fault.steady_load import SteadyLoad
+from fault.waiting import until
 
 CALLS_A_SECOND = 100.0
 SWAPS = 20
-PATIENCE_SECONDS = 60.0
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not is_so():  # noqa: ASYNC110 - processes tell nobody
-            await asyncio.sleep(0.01)
-
-
-def proportional_megabytes(pid: int) -> float:
-    """The memory of a process, what it shares with others by its part."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1_024
-    raise ValueError(pid)
-
-
-@pytest.fixture
-def models(oracle: Oracle, tmp_path: Path) -> Path:
-    """A folder of models of the test's own, with version 1."""
-    publish(stage(oracle.artifact_of(1), tmp_path, 1), tmp_path)
-    return tmp_path
 
 
 @pytest.mark.slow
@@ -50,7 +30,7 @@ async def test_a_new_version_every_second_some_damaged_fails_no_call_and_mixes_n
     await until(lambda: serving.count("serving") == workers)
     pids = sorted(serving.worker_pids())
     published, damaged = {1}, 0
-    async with SteadyLoad(address, oracle).running(CALLS_A_SECOND) as load:
+    async with plainly(address) as asker, SteadyLoad(asker, oracle).running(CALLS_A_SECOND) as load:
         await asyncio.sleep(3)
         load.fresh_report()
         await asyncio.sleep(5)
@@ -71,7 +51,7 @@ async def test_a_new_version_every_second_some_damaged_fails_no_call_and_mixes_n
         after_megabytes = sum(map(proportional_megabytes, pids))
     print(
         f"\n{workers} workers, {SWAPS} versions in {SWAPS} s, {damaged} damaged: "
-        f"{sum(during.statuses.values())} calls, failed {during.failed}, "
+        f"{len(during.calls)} calls, failed {dict(during.failed)}, "
         f"answered by {len(during.versions)} versions; p99 {before.p99():.1f} ms before, "
         f"{during.p99():.1f} ms meanwhile; memory {megabytes:.0f} MB before, {after_megabytes:.0f} MB after"
     )
@@ -93,7 +73,7 @@ async def test_what_becomes_of_the_files_of_a_version_that_serves_changes_no_ans
     serving = serve(models=models)
     address = f"127.0.0.1:{await asyncio.to_thread(serving.port)}"
     folder = models / "tiny" / "1"
-    async with SteadyLoad(address, oracle).running(50) as load:
+    async with plainly(address) as asker, SteadyLoad(asker, oracle).running(50) as load:
         await until(lambda: load.report.versions[1] > 50)
         for path in folder.rglob("*"):
             if path.is_file():
@@ -120,7 +100,7 @@ async def test_a_version_that_is_written_file_by_file_is_served_when_it_is_whole
     files = sorted(path.relative_to(staged) for path in staged.rglob("*") if path.is_file())
     # The manifest first, as no publisher should.
     files.sort(key=lambda path: path.name != "manifest.json")
-    async with SteadyLoad(address, oracle).running(50) as load:
+    async with plainly(address) as asker, SteadyLoad(asker, oracle).running(50) as load:
         for number, path in enumerate(files):
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(staged / path, target / path)

@@ -49,6 +49,31 @@ async def test_what_is_in_flight_is_waited_for() -> None:
     assert call.result() == "answered"
 
 
+class Held:
+    """A call without a task."""
+
+    def fail(self, error: ServiceError) -> None:
+        raise AssertionError(error)
+
+
+async def test_calls_that_come_meanwhile_are_not_waited_for() -> None:
+    draining, gate = Draining(), asyncio.Event()
+    first, second = Held(), Held()
+    draining.enter(first)
+    task = begin_call(draining, gate)
+    await asyncio.sleep(0)
+    ended = asyncio.create_task(draining.calls_ended(60))
+    await asyncio.sleep(0)
+    draining.enter(second)
+    gate.set()
+    await task
+    assert not ended.done()
+    draining.leave(first)
+    await ended
+    draining.leave(second)
+    assert draining.call_count == 0
+
+
 async def test_streams_are_waited_for_without_calls() -> None:
     draining, gate = Draining(), asyncio.Event()
     call = begin_call(draining, gate)

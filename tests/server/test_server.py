@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from fault import raw_http2 as raw
 from fixed_versions import FixedVersions
 from structlog.testing import capture_logs
 
@@ -12,7 +13,7 @@ from bascule.standard_protos import error_details_pb2, health_pb2, status_pb2
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule_server.config import ServerConfig
 from bascule_server.errors import Reason
-from bascule_server.server import ListenError, Server
+from bascule_server.server import RECOMMEND_ITEMS, ListenError, Server
 
 SERVED_BY = pb.ModelVersion(model="counting", version=3)
 
@@ -45,6 +46,12 @@ async def failure(call: Any) -> tuple[grpc.StatusCode, Reason]:
 async def asked(running: Any) -> None:
     """Returns when the scorer was asked for the first time."""
     while not running.scorer.batches:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def until_in_flight(running: Any) -> None:
+    """Returns when the server knows of a call."""
+    while not running.server._draining.call_count:  # noqa: ASYNC110
         await asyncio.sleep(0)
 
 
@@ -191,11 +198,31 @@ async def test_a_stopping_server_answers_what_is_in_flight(run_server: Any) -> N
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         stopping = asyncio.create_task(running.stop())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        running.scorer.may_answer.set()
+        assert (await held).ranking.scores == [4]
+        await stopping
         assert await watch.code() is grpc.StatusCode.UNAVAILABLE
         refused = running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(1)))
         assert await failure(refused) == (grpc.StatusCode.UNAVAILABLE, Reason.STOPPING)
-        running.scorer.may_answer.set()
-        assert (await held).ranking.scores == [4]
+
+
+async def test_a_caller_who_takes_no_answer_holds_up_the_stop_and_has_nobody_else_refused(run_server: Any) -> None:
+    request = pb.RecommendItemsRequest(query=history(4)).SerializeToString()
+    async with run_server() as running:
+        with raw.connection(running.port) as caller:
+            caller.sendall(raw.greeting([(raw.INITIAL_WINDOW_SIZE, 0)]) + raw.acknowledgement())
+            caller.sendall(raw.request_headers(1, RECOMMEND_ITEMS) + raw.message(1, request))
+            await until_in_flight(running)
+            watch = running.health.Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+            stopping = asyncio.create_task(running.stop())
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            for _ in range(3):
+                other = await running.recommendations.RecommendItems(pb.RecommendItemsRequest(query=history(1)))
+                assert other.ranking.scores == [1]
+            stream = running.recommendations.StreamRecommendItems([message(1, 7)])
+            assert scores((await stream.read()).results) == [7]
+            assert not stopping.done()
         await stopping
 
 
