@@ -22,6 +22,14 @@ settings.load_profile("without_deadline")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of slow tests, those that take the whole machine run one after another, and the long one beside them."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group("soak" if item.path.name == "test_soak.py" else "others"))
+
+
 TINY = """
 model = "tiny"
 

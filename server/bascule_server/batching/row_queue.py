@@ -51,8 +51,10 @@ class RowQueue:
         """Of late."""
         self._stream_credit = 0.0
         """Rows that streams are owed."""
+        self._is_full = False
+        """Whether the last batch could not have had more rows."""
         self._rows = self._seconds = 0.0
-        """Of late, older ones counting less."""
+        """Of full batches of late, older ones counting less."""
 
     def __len__(self) -> int:
         """How many jobs wait, at least in part."""
@@ -60,7 +62,7 @@ class RowQueue:
 
     @property
     def row_seconds(self) -> float:
-        """How long a row took of late, with all that was done beside it; 0 where nobody knows."""
+        """How long a row took of late where many waited, with all that was done beside it; 0 where nobody knows."""
         return self._seconds / self._rows if self._rows else 0.0
 
     @property
@@ -69,9 +71,13 @@ class RowQueue:
         return self._max_wait_seconds / self.row_seconds if self._rows else float("inf")
 
     def computed(self, row_count: int, seconds: float) -> None:
-        """Learns from a batch how long rows take, in ``seconds`` since the one before or since it began."""
-        self._rows = KEPT * self._rows + row_count
-        self._seconds = KEPT * self._seconds + seconds
+        """Learns from the last batch how long rows take, in ``seconds`` since the one before or since it began.
+
+        Rows of a batch that is not full take longer than where many wait: one alone ten times as long.
+        """
+        if self._is_full or seconds < row_count * self.row_seconds:
+            self._rows = KEPT * self._rows + row_count
+            self._seconds = KEPT * self._seconds + seconds
 
     def let_in(self, call: Call, now: float) -> None:
         """Expects rows of a call, whose message is yet to come.
@@ -133,6 +139,7 @@ class RowQueue:
         if excess > 0:
             waiting = self._without_late(waiting, excess, now)
         batch, self._waiting = form_batch(waiting, largest, self._calls, int(self._stream_credit))
+        self._is_full = bool(self._waiting) or count_rows(batch) == largest
         for caller in {rows.job.call.caller for rows in batch if rows.job.interactive}:
             # Who was served comes last.
             self._calls.pop(caller, None)
