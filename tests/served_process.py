@@ -1,9 +1,11 @@
 """A ``bascule serve`` in a process of its own, with its log read as it comes."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ PATIENCE_SECONDS = 60
 class Serving:
     """A ``bascule serve``, with its log read as it comes."""
 
-    def __init__(self, *arguments: str | Path) -> None:
+    def __init__(self, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> None:
+        """``environment`` is what it has beyond ours."""
         command = [sys.executable, "-m", "bascule", "serve", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        everything = {**os.environ, **(environment or {})}
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=everything)
         self.log: list[dict[str, Any]] = []
         self.sentences: list[str] = []
         """What it said to a person."""

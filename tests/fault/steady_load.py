@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -55,16 +55,25 @@ class Report:
 class SteadyLoad:
     """Sends calls at a constant rate until it is left."""
 
-    def __init__(self, address: str, oracle: Oracle) -> None:
+    def __init__(
+        self,
+        address: str,
+        oracle: Oracle,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.report = Report()
         self._oracle = oracle
         self._address = address
+        self._credentials = credentials
+        self._by: Any = {"timeout": TIMEOUT_SECONDS, "metadata": tuple(metadata)}
+        """What each call has."""
         self._calls: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def running(self, calls_a_second: float) -> AsyncIterator["SteadyLoad"]:
         """Four of ten calls are single ones; the others are batches, streams and scores."""
-        async with grpc.aio.insecure_channel(self._address) as channel:
+        async with self._channel() as channel:
             await channel.channel_ready()
             sending = asyncio.create_task(self._send(RecommendationServiceStub(channel), 1 / calls_a_second))
             try:
@@ -73,6 +82,11 @@ class SteadyLoad:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
                 await asyncio.gather(*self._calls)
+
+    def _channel(self) -> grpc.aio.Channel:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self._address)
+        return grpc.aio.secure_channel(self._address, self._credentials)
 
     def fresh_report(self) -> Report:
         """What became of the calls until now; those that end later go into another report."""
@@ -106,13 +120,13 @@ class SteadyLoad:
 
     async def _single(self, stub: "RecommendationServiceAsyncStub", users: list[str], meant: float) -> None:
         request = pb.RecommendItemsRequest(query=_query(users[0]), options=_OPTIONS)
-        response = await stub.RecommendItems(request, timeout=TIMEOUT_SECONDS)
+        response = await stub.RecommendItems(request, **self._by)
         self.report.milliseconds.append((time.monotonic() - meant) * 1_000)
         self._check(users[:1], [response.ranking], response.served_by)
 
     async def _batch(self, stub: "RecommendationServiceAsyncStub", users: list[str], _: float) -> None:
         request = pb.BatchRecommendItemsRequest(queries=map(_query, users), options=_OPTIONS)
-        response = await stub.BatchRecommendItems(request, timeout=TIMEOUT_SECONDS)
+        response = await stub.BatchRecommendItems(request, **self._by)
         self._check(users, [result.ranking for result in response.results], response.served_by)
 
     async def _stream(self, stub: "RecommendationServiceAsyncStub", users: list[str], _: float) -> None:
@@ -123,7 +137,7 @@ class SteadyLoad:
                 )
 
         number = 0
-        async for response in stub.StreamRecommendItems(requests(), timeout=TIMEOUT_SECONDS):
+        async for response in stub.StreamRecommendItems(requests(), **self._by):
             number += 1
             self._check(users, [result.ranking for result in response.results], response.served_by)
         if number != MESSAGES:
@@ -131,7 +145,7 @@ class SteadyLoad:
 
     async def _score(self, stub: "RecommendationServiceAsyncStub", users: list[str], _: float) -> None:
         request = pb.ScoreItemsRequest(query=_query(users[0]), item_ids=["i1", "i2"])
-        response = await stub.ScoreItems(request, timeout=TIMEOUT_SECONDS)
+        response = await stub.ScoreItems(request, **self._by)
         if len(response.scores) != 2:
             self.report.wrong.append(f"{len(response.scores)} scores of 2 items")
 
