@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 class Scene:
-    """A server whose clock is wrong, with everything that could be about time: certificates, tokens, quotas, versions."""
+    """A server whose clock is set, with all that could be about time: certificates, tokens, quotas, versions."""
 
     def __init__(self, folder: Path, serve: Any, oracle: Oracle, transport: str) -> None:
         self._folder = folder
@@ -82,12 +83,21 @@ audience = "bascule"
         async with grpc.aio.secure_channel(address, self.credentials, options=options) as channel:
             yield RecommendationServiceStub(channel)
 
+    def has_taken(self, count: int) -> bool:
+        """Whether workers have taken as many changes of files so far."""
+        taken: int = self.serving.count("file taken")
+        return taken >= count
+
     async def seconds_ahead(self) -> float:
         """By how much the newest line of the log is ahead of the time."""
         count = len(self.serving.log)
         await until(lambda: len(self.serving.log) > count)
         written = datetime.fromisoformat(self.serving.log[-1]["timestamp"])
         return (written - datetime.now(UTC)).total_seconds()
+
+
+def has_answered(load: SteadyLoad, version: int) -> bool:
+    return load.report.versions[version] > 0
 
 
 @pytest.mark.slow
@@ -116,11 +126,11 @@ async def test_a_clock_that_is_set_by_an_hour_fails_no_call_and_stops_nothing(
             assert await code(kept.RecommendItems(REQUEST, **by("modest"))) is BEYOND_THE_QUOTA
             taken = serving.count("file taken")
             scene.exchange_certificate()
-            await until(lambda taken=taken: serving.count("file taken") >= taken + WORKERS)
+            await until(partial(scene.has_taken, taken + WORKERS))
             async with scene.connected() as fresh:
                 assert await code(fresh.RecommendItems(REQUEST, **lasting)) is OK
             scene.publish(version)
-            await until(lambda version=version: load.report.versions[version] > 0)
+            await until(partial(has_answered, load, version))
             report = load.fresh_report()
             print(
                 f"    set to {ahead:+,} s: {sum(report.statuses.values())} calls, failed {report.failed}, "
