@@ -43,7 +43,7 @@ SERVICES = {
     ],
 }
 
-BYTES_SHARE = 0.3
+BYTES_SHARE = 0.15
 """Of the inputs that are changed as bytes, and may be no messages any more."""
 MAX_CHANGES = 4
 TOLD_EVERY = 100
@@ -74,6 +74,9 @@ class Target:
         self._methods = methods
         self._changes = changes
         self._outcomes_path = outcomes
+        places = {method.request: place for place, method in enumerate(methods)}
+        self.seeds = [bytes([places[type(seed)]]) + seed.SerializeToString() for seed in SEEDS if type(seed) in places]
+        """Inputs to begin with."""
         self._faults: list[Any] = []
         structlog.configure(processors=[self._hear])
         self._calls = InProcessCalls(models)
@@ -96,19 +99,17 @@ class Target:
     def mutated(self, data: bytes, max_size: int, seed: int) -> bytes:
         """Another input, like this one."""
         chance = Random(seed)
-        request = self._method(data).parsed(data[1:]) if data and chance.random() > BYTES_SHARE else None
-        if request is None:
+        if chance.random() < BYTES_SHARE:
             changed: bytes = atheris.Mutate(data, max_size)
             return changed
+        request = self._method(data).parsed(data[1:]) if data else None
+        if request is None:
+            data = chance.choice(self.seeds)
+            request = self._method(data).request.FromString(data[1:])
         for _ in range(chance.randint(1, MAX_CHANGES)):
             mutate(request, chance)
         serialised = data[:1] + request.SerializeToString()
         return serialised if len(serialised) <= max_size else data
-
-    def seeds(self) -> list[bytes]:
-        """Inputs to begin with."""
-        places = {method.request: place for place, method in enumerate(self._methods)}
-        return [bytes([places[type(seed)]]) + seed.SerializeToString() for seed in SEEDS if type(seed) in places]
 
     def _method(self, data: bytes) -> Method:
         return self._methods[data[0] % len(self._methods)]
@@ -148,7 +149,7 @@ def main() -> None:
         Method(each) for module, name in SERVICES[which] for each in module.DESCRIPTOR.services_by_name[name].methods
     ]
     target = Target(methods, Path(models), Path(outcomes), changes=which == "operators")
-    for number, seed in enumerate(target.seeds()):
+    for number, seed in enumerate(target.seeds):
         (Path(corpus) / f"seed-{number}").write_bytes(seed)
     atheris.Setup([sys.argv[0], corpus, *options], target.run, custom_mutator=target.mutated)
     atheris.Fuzz()

@@ -22,14 +22,14 @@ NUMBERS = (0.0, 1.0, 0.5, -1.0, 1e-45, 1e18, 2e18, 3.4e38, 1e300, float("inf"), 
 MAX_NEW = 20
 """Elements that come at once."""
 MAX_DEPTH = 6
+MAX_CHOICES = 3
 
 
 def mutate(message: Message, chance: Random, depth: int = 0) -> None:
     """Changes one field of the message, or of a message in it; nothing where it can have none."""
     if not message.DESCRIPTOR.fields:
         return
-    # The stubs know no type of it.
-    field: Any = chance.choice(message.DESCRIPTOR.fields)
+    field = _chosen(message, chance)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         _mutate_map(getattr(message, field.name), field.message_type, chance, depth)
     elif field.is_repeated:
@@ -40,6 +40,18 @@ def mutate(message: Message, chance: Random, depth: int = 0) -> None:
         _mutate_inside(getattr(message, field.name), chance, depth)
     else:
         setattr(message, field.name, _value(field, chance))
+
+
+def _chosen(message: Message, chance: Random) -> Any:
+    """A field to change: mostly none that says which model is asked, nor one in the place of another that is there."""
+    fields: Any = message.DESCRIPTOR.fields
+    for _ in range(MAX_CHOICES):
+        field = chance.choice(fields)
+        oneof = field.containing_oneof
+        replaces = oneof is not None and message.WhichOneof(oneof.name) not in (None, field.name)
+        if field.name != "model" and not replaces:
+            break
+    return field
 
 
 def _mutate_inside(message: Message, chance: Random, depth: int) -> None:
@@ -81,7 +93,6 @@ def _mutate_elements(elements: Any, field: FieldDescriptor, chance: Random, dept
 def _value(field: FieldDescriptor, chance: Random) -> Any:
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_STRING if field.name == "model" and chance.random() < 0.8:
-            # Or hardly anything would be asked of a model that there is.
             return MODEL
         case FieldDescriptor.CPPTYPE_STRING:
             return chance.choice(WORDS) if field.type == FieldDescriptor.TYPE_STRING else chance.randbytes(4)
