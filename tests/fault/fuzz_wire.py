@@ -45,7 +45,8 @@ SERVICES = {
 
 BYTES_SHARE = 0.15
 """Of the inputs that are changed as bytes, and may be no messages any more."""
-MAX_CHANGES = 4
+CHANGES = (1, 1, 1, 2, 4)
+"""How many at once."""
 TOLD_EVERY = 100
 """Inputs."""
 
@@ -106,7 +107,7 @@ class Target:
         if request is None:
             data = chance.choice(self.seeds)
             request = self._method(data).request.FromString(data[1:])
-        for _ in range(chance.randint(1, MAX_CHANGES)):
+        for _ in range(chance.choice(CHANGES)):
             mutate(request, chance)
         serialised = data[:1] + request.SerializeToString()
         return serialised if len(serialised) <= max_size else data

@@ -19,10 +19,11 @@ WHOLE_NUMBERS = (
 )
 NUMBERS = (0.0, 1.0, 0.5, -1.0, 1e-45, 1e18, 2e18, 3.4e38, 1e300, float("inf"), float("-inf"), float("nan"))
 
-MAX_NEW = 20
+MAX_NEW = 5
 """Elements that come at once."""
 MAX_DEPTH = 6
-MAX_CHOICES = 3
+PRESENT_SHARE = 0.7
+"""Of the changes that are of what is there."""
 
 
 def mutate(message: Message, chance: Random, depth: int = 0) -> None:
@@ -43,15 +44,10 @@ def mutate(message: Message, chance: Random, depth: int = 0) -> None:
 
 
 def _chosen(message: Message, chance: Random) -> Any:
-    """A field to change: mostly none that says which model is asked, nor one in the place of another that is there."""
+    """A field to change: mostly one that is there, since most that come are not valid beside others."""
     fields: Any = message.DESCRIPTOR.fields
-    for _ in range(MAX_CHOICES):
-        field = chance.choice(fields)
-        oneof = field.containing_oneof
-        replaces = oneof is not None and message.WhichOneof(oneof.name) not in (None, field.name)
-        if field.name != "model" and not replaces:
-            break
-    return field
+    present = [field for field, _ in message.ListFields() if field.name != "model"]
+    return chance.choice(present if present and chance.random() < PRESENT_SHARE else fields)
 
 
 def _mutate_inside(message: Message, chance: Random, depth: int) -> None:
@@ -63,8 +59,8 @@ def _mutate_inside(message: Message, chance: Random, depth: int) -> None:
 
 def _mutate_map(entries: Any, entry: Descriptor, chance: Random, depth: int) -> None:
     key_field, value_field = (entry.fields_by_name[name] for name in ("key", "value"))
-    key = chance.choice(sorted(entries)) if entries and chance.random() < 0.6 else _value(key_field, chance)
-    if key in entries and chance.random() < 0.3:
+    key = chance.choice(sorted(entries)) if entries and chance.random() < 0.9 else _value(key_field, chance)
+    if key in entries and chance.random() < 0.1:
         del entries[key]
     elif value_field.message_type is not None:
         _mutate_inside(entries[key], chance, depth)

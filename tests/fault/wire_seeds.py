@@ -33,7 +33,11 @@ VALUES = {
     "year": pb.FeatureValue(number=1995),
     "released": pb.FeatureValue(time=Timestamp(seconds=800_000_000)),
 }
-ITEM = catalogue_pb.CatalogueItem(item_id="new", values=VALUES)
+ITEMS = [
+    catalogue_pb.CatalogueItem(item_id="new", values=VALUES),
+    catalogue_pb.CatalogueItem(item_id="i1", values={"released": VALUES["released"]}),
+    catalogue_pb.CatalogueItem(item_id="i2", values={"year": VALUES["year"], "genres": VALUES["genres"]}),
+]
 
 SEEDS: Sequence[Message] = [
     *(pb.RecommendItemsRequest(model=MODEL, query=query) for query in QUERIES),
@@ -44,7 +48,7 @@ SEEDS: Sequence[Message] = [
     pb.EmbedQueriesRequest(queries=[QUERIES[0], QUERIES[2]]),
     models_pb.GetModelRequest(model=MODEL),
     models_pb.ListModelsRequest(),
-    catalogue_pb.UpsertItemsRequest(model="tiny", items=[ITEM]),
+    *(catalogue_pb.UpsertItemsRequest(model="tiny", items=[item]) for item in ITEMS),
     catalogue_pb.RetireItemsRequest(item_ids=["i5", "new"]),
     catalogue_pb.GetCatalogueRequest(model="tiny"),
     admin_pb.GetServingPlanRequest(model="tiny"),
