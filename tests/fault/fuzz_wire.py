@@ -27,8 +27,8 @@ with atheris.instrument_imports(include=["bascule_server"]):
     from bascule_server.server import RECOMMEND_ITEMS
 
 from fault.answer_contract import check_answer, check_error
-from fault.message_mutations import mutate
 from fault.wire_seeds import SEEDS
+from message_mutations import mutate
 
 from bascule.v1 import catalogue_service_pb2, model_admin_service_pb2, model_service_pb2, recommendation_service_pb2
 
