@@ -27,6 +27,12 @@ def oracle(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Oracl
     return Oracle(artifacts)
 
 
+@pytest.fixture(scope="session")
+def tiny_oracle(artifact_folder: Path) -> Oracle:
+    """The answers of the small model itself, which takes no further training: for tests in which no version comes."""
+    return Oracle([artifact_folder])
+
+
 @pytest.fixture(params=["core", "aio"])
 def transport(request: pytest.FixtureRequest) -> str:
     """Tests that ask for it run with both."""

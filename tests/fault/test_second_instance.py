@@ -1,0 +1,64 @@
+"""A second server at the port of one that serves is refused at once, and the first one's callers notice nothing."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault.oracle import Oracle
+from fault.steady_load import SteadyLoad
+
+CALLS_A_SECOND = 50.0
+PATIENCE_SECONDS = 60.0
+OPERATORS = ("catalogue_listen", "admin_listen", "metrics_listen")
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not is_so():  # noqa: ASYNC110 - processes tell nobody
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("workers", "second_workers"), [(1, 1), (1, 2), (2, 1), (2, 2)])
+async def test_a_second_server_at_the_same_port_ends_at_once_with_status_2_and_no_call_fails(
+    serve: Any, tiny_oracle: Oracle, workers: int, second_workers: int
+) -> None:
+    first = serve(workers=workers)
+    address = f"127.0.0.1:{await asyncio.to_thread(first.port)}"
+    await until(lambda: first.count("serving") == workers)
+    async with SteadyLoad(address, tiny_oracle).running(CALLS_A_SECOND) as load:
+        await until(lambda: load.report.versions[1] > 50)
+        began = time.monotonic()
+        second = serve(listen=address, workers=second_workers)
+        status = await asyncio.to_thread(second.ended)
+        seconds = time.monotonic() - began
+        seen = load.report.versions[1]
+        await until(lambda: load.report.versions[1] > seen + 50)
+    print(
+        f"\n{second_workers} workers beside {workers}: refused {seconds:.2f} s after the start of the process; "
+        f"{sum(load.report.statuses.values())} calls beside that, failed {load.report.failed}"
+    )
+    assert status == 2
+    (sentence,) = second.sentences
+    assert address in sentence
+    assert "Address already in use" in sentence
+    assert not load.report.failed
+    assert not load.report.wrong
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("field", OPERATORS)
+async def test_a_port_for_operators_that_is_taken_ends_the_start_with_status_2(
+    serve: Any, tmp_path: Path, free_port: int, field: str, workers: int
+) -> None:
+    config = tmp_path / "server.toml"
+    config.write_text(f"{field} = {json.dumps(f'127.0.0.1:{free_port}')}\n")
+    first = serve(config=config, workers=1)
+    await asyncio.to_thread(first.port)
+    second = serve(config=config, workers=workers)
+    assert await asyncio.to_thread(second.ended) == 2
+    assert any(field in sentence and str(free_port) in sentence for sentence in second.sentences), second.sentences
+    assert first.process.poll() is None
