@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,49 +11,16 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from certificate_files import CertificateFiles, credentials
 from fault.oracle import Oracle
+from fault.patience import until
 from fault.steady_load import SteadyLoad
 
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
 
 CALLS_A_SECOND = 50.0
-PATIENCE_SECONDS = 60.0
 REQUEST = pb.RecommendItemsRequest(query=pb.Query(user=pb.User(user_id="u1")))
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not is_so():  # noqa: ASYNC110 - processes tell nobody
-            await asyncio.sleep(0.01)
-
-
-class Files:
-    """What a server has to prove itself with, and whose callers it believes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.certificate = folder / "certificate.pem"
-        self.private_key = folder / "key.pem"
-        self.client_authority = folder / "clients.pem"
-
-    def hold(self, issued: trustme.LeafCert) -> None:
-        # The key first: in between they are no pair.
-        self.private_key.write_bytes(issued.private_key_pem.bytes())
-        self.certificate.write_bytes(_chain(issued))
-
-    def config(self, folder: Path) -> Path:
-        path = folder / "server.toml"
-        fields = ("certificate", "private_key", "client_authority")
-        path.write_text("".join(f'{field} = "{getattr(self, field)}"\n' for field in fields))
-        return path
-
-
-def _chain(issued: trustme.LeafCert) -> bytes:
-    return b"".join(blob.bytes() for blob in issued.cert_chain_pems)
-
-
-def credentials(authority: trustme.CA, own: trustme.LeafCert) -> grpc.ChannelCredentials:
-    return grpc.ssl_channel_credentials(authority.cert_pem.bytes(), own.private_key_pem.bytes(), _chain(own))
 
 
 async def is_answered(address: str, by: grpc.ChannelCredentials) -> bool:
@@ -67,6 +33,7 @@ async def is_answered(address: str, by: grpc.ChannelCredentials) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_certificates_are_exchanged_and_bad_ones_refused_and_no_call_fails(
@@ -76,10 +43,13 @@ async def test_certificates_are_exchanged_and_bad_ones_refused_and_no_call_fails
     shop, stranger = callers.issue_cert("shop.example"), strangers.issue_cert("shop.example")
     yesterday = datetime.now(UTC) - timedelta(days=1)
     expired = first.issue_cert("127.0.0.1", not_before=yesterday - timedelta(days=1), not_after=yesterday)
-    files = Files(tmp_path)
+    files = CertificateFiles(tmp_path)
     files.hold(first.issue_cert("127.0.0.1"))
     files.client_authority.write_bytes(callers.cert_pem.bytes())
-    serving = serve(config=files.config(tmp_path), workers=workers)
+    config = tmp_path / "server.toml"
+    fields = {**files.pair, "client_authority": files.client_authority}
+    config.write_text("".join(f'{field} = "{path}"\n' for field, path in fields.items()))
+    serving = serve(config=config, workers=workers)
     address = f"127.0.0.1:{await asyncio.to_thread(serving.port)}"
     await until(lambda: serving.count("serving") == workers)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +12,9 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from certificate_files import CertificateFiles, credentials
 from fault.oracle import Oracle, publish, stage
+from fault.patience import until
 from fault.steady_load import SteadyLoad
 from fault.wall_clock import WallClock
 from known_callers import Known, by, code, token
@@ -23,7 +25,6 @@ from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
 HOUR = 3_600
 CALLS_A_SECOND = 100.0
 WORKERS = 2
-PATIENCE_SECONDS = 60.0
 STEADY_SECONDS = 3.0
 REQUEST = pb.RecommendItemsRequest(query=pb.Query(user=pb.User(user_id="u1")))
 
@@ -31,17 +32,11 @@ OK, UNAUTHENTICATED = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
 BEYOND_THE_QUOTA = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not is_so():  # noqa: ASYNC110 - processes tell nobody
-            await asyncio.sleep(0.01)
-
-
 class Scene:
     """A server whose clock is set, with all that could be about time: certificates, tokens, quotas, versions."""
 
     def __init__(self, folder: Path, serve: Any, oracle: Oracle, transport: str) -> None:
-        self._folder = folder
+        self._files = CertificateFiles(folder)
         self._oracle = oracle
         self.models = folder / "models"
         self.models.mkdir()
@@ -56,8 +51,8 @@ class Scene:
         config.write_text(f"""
 transport = "{transport}"
 log_call_every = 10
-certificate = "{folder}/certificate.pem"
-private_key = "{folder}/key.pem"
+certificate = "{self._files.certificate}"
+private_key = "{self._files.private_key}"
 [authentication]
 callers = "{known.callers}"
 key_set = "{known.key_set}"
@@ -66,15 +61,13 @@ audience = "bascule"
 """)
         self.clock = WallClock(folder)
         self.serving = serve(models=self.models, config=config, workers=WORKERS, environment=self.clock.environment)
-        self.credentials = grpc.ssl_channel_credentials(self.authority.cert_pem.bytes())
+        self.credentials = credentials(self.authority)
 
     def publish(self, version: int) -> None:
         publish(stage(self._oracle.artifact_of(version), self.models, version), self.models)
 
     def exchange_certificate(self) -> None:
-        issued = self.authority.issue_cert("127.0.0.1")
-        (self._folder / "certificate.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-        (self._folder / "key.pem").write_bytes(issued.private_key_pem.bytes())
+        self._files.hold(self.authority.issue_cert("127.0.0.1"))
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Any]:

@@ -3,26 +3,22 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fault.oracle import Oracle
+from fault.patience import until
 from fault.steady_load import SteadyLoad
 
 CALLS_A_SECOND = 50.0
-PATIENCE_SECONDS = 60.0
+OTHERS = ((1, 2), (2, 1), (2, 2))
 OPERATORS = ("catalogue_listen", "admin_listen", "metrics_listen")
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not is_so():  # noqa: ASYNC110 - processes tell nobody
-            await asyncio.sleep(0.01)
-
-
-@pytest.mark.parametrize(("workers", "second_workers"), [(1, 1), (1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize(
+    ("workers", "second_workers"), [(1, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in OTHERS)]
+)
 async def test_a_second_server_at_the_same_port_ends_at_once_with_status_2_and_no_call_fails(
     serve: Any, tiny_oracle: Oracle, workers: int, second_workers: int
 ) -> None:
@@ -49,6 +45,7 @@ async def test_a_second_server_at_the_same_port_ends_at_once_with_status_2_and_n
     assert not load.report.wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("field", OPERATORS)
 async def test_a_port_for_operators_that_is_taken_ends_the_start_with_status_2(

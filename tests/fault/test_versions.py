@@ -4,23 +4,16 @@ import asyncio
 import os
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fault.oracle import Oracle, damage, publish, stage
+from fault.patience import until
 from fault.steady_load import SteadyLoad
 
 CALLS_A_SECOND = 100.0
 SWAPS = 20
-PATIENCE_SECONDS = 60.0
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not is_so():  # noqa: ASYNC110 - processes tell nobody
-            await asyncio.sleep(0.01)
 
 
 def proportional_megabytes(pid: int) -> float:
