@@ -13,6 +13,7 @@ from bascule_server.exact_retrieval import ExactRetriever
 from bascule_server.indexed_retrieval import open_index
 from bascule_server.quantised_items import quantised_items
 from bascule_server.retrieval import Retriever, lengths_of
+from bascule_server.stored_arrays import UNREADABLE
 
 _UNIT_TOLERANCE = 1e-5
 
@@ -67,7 +68,7 @@ def read_vectors(folder: Path, manifest: Manifest) -> NDArray[np.float32]:
     path = folder / artifact.ITEM_VECTORS
     try:
         vectors = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise ArtifactError(f"{path}: not an array: {error}") from error
     expected = (manifest.item_count, manifest.dimension)
     if vectors.dtype != np.float32 or vectors.shape != expected:

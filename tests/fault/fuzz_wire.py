@@ -27,21 +27,8 @@ with atheris.instrument_imports(include=["bascule_server"]):
     from bascule_server.server import RECOMMEND_ITEMS
 
 from fault.answer_contract import check_answer, check_error
-from fault.wire_seeds import SEEDS
+from fault.wire_seeds import SEEDS, methods_of
 from message_mutations import mutate
-
-from bascule.v1 import catalogue_service_pb2, model_admin_service_pb2, model_service_pb2, recommendation_service_pb2
-
-RECOMMENDATIONS = (recommendation_service_pb2, "RecommendationService")
-SERVICES = {
-    "callers": [RECOMMENDATIONS, (model_service_pb2, "ModelService")],
-    # Beside callers, whose answers are then those of a catalogue that changes.
-    "operators": [
-        (catalogue_service_pb2, "CatalogueService"),
-        (model_admin_service_pb2, "ModelAdminService"),
-        RECOMMENDATIONS,
-    ],
-}
 
 BYTES_SHARE = 0.15
 """Of the inputs that are changed as bytes, and may be no messages any more."""
@@ -146,9 +133,7 @@ class Target:
 
 def main() -> None:
     which, models, corpus, outcomes, *options = sys.argv[1:]
-    methods = [
-        Method(each) for module, name in SERVICES[which] for each in module.DESCRIPTOR.services_by_name[name].methods
-    ]
+    methods = list(map(Method, methods_of(which)))
     target = Target(methods, Path(models), Path(outcomes), changes=which == "operators")
     for number, seed in enumerate(target.seeds):
         (Path(corpus) / f"seed-{number}").write_bytes(seed)

@@ -1,6 +1,7 @@
-"""Valid requests of every method, of the small model of the tests: where fuzzing begins."""
+"""The methods that are fuzzed, with valid requests of each, of the small model of the tests: where fuzzing begins."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -9,6 +10,24 @@ from bascule.v1 import catalogue_service_pb2 as catalogue_pb
 from bascule.v1 import model_admin_service_pb2 as admin_pb
 from bascule.v1 import model_service_pb2 as models_pb
 from bascule.v1 import recommendation_service_pb2 as pb
+
+RECOMMENDATIONS = pb.DESCRIPTOR.services_by_name["RecommendationService"]
+SERVICES = {
+    "callers": [RECOMMENDATIONS, models_pb.DESCRIPTOR.services_by_name["ModelService"]],
+    # Beside callers, whose answers are then those of a catalogue that changes.
+    "operators": [
+        catalogue_pb.DESCRIPTOR.services_by_name["CatalogueService"],
+        admin_pb.DESCRIPTOR.services_by_name["ModelAdminService"],
+        RECOMMENDATIONS,
+    ],
+}
+"""Those whose methods are called together."""
+
+
+def methods_of(which: str) -> list[Any]:
+    """Their descriptors."""
+    return [method for service in SERVICES[which] for method in service.methods]
+
 
 MODEL = pb.ModelSelector(model="tiny")
 FEATURES = {"country": pb.FeatureValue(category="de"), "age": pb.FeatureValue(number=40)}
