@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE_SECONDS = 60
+
+OF_A_LIBRARY = re.compile(r"[IWEF]\d{4} [\d:.]+ ")
+"""How lines begin that gRPC's core writes by itself, such as that a connection was closed while it was tested."""
 
 
 class Serving:
@@ -31,7 +35,7 @@ class Serving:
         for line in self.process.stderr or ():
             if line.startswith("{"):
                 self.log.append(json.loads(line))
-            else:
+            elif not OF_A_LIBRARY.match(line):
                 self.sentences.append(line.rstrip("\n"))
             if self.count("listening") and self.count("serving"):
                 self._is_serving.set()
