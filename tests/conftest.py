@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -144,11 +144,16 @@ def serve(models_root: Path) -> Iterator[Callable[..., Serving]]:
     started: list[Serving] = []
 
     def start(
-        *, models: Path = models_root, listen: str = "127.0.0.1:0", config: Path | None = None, workers: int = 1
+        *,
+        models: Path = models_root,
+        listen: str = "127.0.0.1:0",
+        config: Path | None = None,
+        workers: int = 1,
+        environment: Mapping[str, str] | None = None,
     ) -> Serving:
         options: list[str | Path] = ["--models", models, "--listen", listen, "--workers", str(workers)]
         options += ["--config", config] if config else []
-        started.append(Serving(*options))
+        started.append(Serving(*options, environment=environment))
         return started[-1]
 
     yield start

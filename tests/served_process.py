@@ -1,21 +1,29 @@
 """A ``bascule serve`` in a process of its own, with its log read as it comes."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 PATIENCE_SECONDS = 60
 
+OF_A_LIBRARY = re.compile(r"[IWEF]\d{4} [\d:.]+ ")
+"""How lines begin that gRPC's core writes by itself, such as that a connection was closed while it was tested."""
+
 
 class Serving:
     """A ``bascule serve``, with its log read as it comes."""
 
-    def __init__(self, *arguments: str | Path) -> None:
+    def __init__(self, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> None:
+        """``environment`` is what it has beyond ours."""
         command = [sys.executable, "-m", "bascule", "serve", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        everything = {**os.environ, **(environment or {})}
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=everything)
         self.log: list[dict[str, Any]] = []
         self.sentences: list[str] = []
         """What it said to a person."""
@@ -27,7 +35,7 @@ class Serving:
         for line in self.process.stderr or ():
             if line.startswith("{"):
                 self.log.append(json.loads(line))
-            else:
+            elif not OF_A_LIBRARY.match(line):
                 self.sentences.append(line.rstrip("\n"))
             if self.count("listening") and self.count("serving"):
                 self._is_serving.set()

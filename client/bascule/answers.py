@@ -1,10 +1,11 @@
 """From messages to answers. Free of connections: both clients read every response here."""
 
 from collections.abc import Callable, Iterable
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TypeAlias, TypeVar
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from bascule.arrays import Float32Array, float32_array
 from bascule.errors import BasculeError, Failure, InternalError, error_from_status
@@ -37,7 +38,14 @@ SHORTFALLS: dict[pb.Shortfall.ValueType, Shortfall] = {
 
 
 def read_ranking(ranking: pb.Ranking, served_by: pb.ModelVersion) -> Ranking:
-    """One ranking, made by ``served_by``."""
+    """One ranking, made by ``served_by``.
+
+    Raises:
+        InternalError: Its fields are not parallel, or hold what there is not.
+    """
+    count = len(ranking.item_ids)
+    if len(ranking.scores) != count or {len(ranking.attributes), len(ranking.because)} - {0, count}:
+        raise broken_contract(f"the server gave a ranking of {count} items with other numbers of what belongs to them")
     return Ranking(
         item_ids=ranking.item_ids[:],
         scores=float32_array(ranking.scores),
@@ -60,7 +68,7 @@ def read_rankings(
     """A result for each of the ``expected`` queries.
 
     Raises:
-        InternalError: There are more or fewer.
+        InternalError: There are more or fewer, or one of them is none.
     """
     served_by = response.served_by
     return _read_results(response.results, lambda result: read_ranking(result.ranking, served_by), expected)
@@ -95,14 +103,31 @@ def read_feature_value(value: pb.FeatureValue) -> FeatureValue | None:
         case "categories":
             return list(value.categories.values)
         case "time":
-            return value.time.ToDatetime(UTC)
+            return read_moment(value.time)
         case _:
             return None
+
+
+def read_moment(time: Timestamp) -> datetime:
+    """A moment in UTC.
+
+    Raises:
+        InternalError: It is not from the year 1 to 9999.
+    """
+    try:
+        return time.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise broken_contract("the server gave a moment that is not from the year 1 to 9999") from None
 
 
 def broken_contract(message: str) -> InternalError:
     """The error for an answer that no server of ours gives."""
     return InternalError(Failure(grpc.StatusCode.INTERNAL, message))
+
+
+def no_message() -> InternalError:
+    """The error for an answer whose bytes cannot be read."""
+    return broken_contract("the server's answer is no message of the method")
 
 
 Result = TypeVar("Result", pb.RankingResult, pb.EmbeddingResult)

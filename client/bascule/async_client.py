@@ -34,11 +34,12 @@ from bascule.answers import (
     read_scores,
 )
 from bascule.arrays import Float32Array
+from bascule.async_answer import answered
 from bascule.async_streaming import AsyncLane, OpenStream, recommend_stream
 from bascule.bearer_token import Token, check_token
 from bascule.channel import DEFAULT_TARGET, checked_connections, checked_timeout, open_async_channels
 from bascule.client import DEFAULT_TIMEOUT
-from bascule.errors import BasculeError, rpc_errors
+from bascule.errors import BasculeError
 from bascule.hedged_calls import AsyncHedgedMethod, HedgedStub
 from bascule.hedging import checked_hedge
 from bascule.models import Model, read_model
@@ -123,8 +124,7 @@ class AsyncClient:
         """
         query = Query(user_id, history, features or {}, item_id, vector, excluded, candidates)
         request = requests.ranking_request(query, **self._with_model(options))
-        with rpc_errors():
-            response = await self._recommendations.RecommendItems(request, timeout=self._seconds(timeout))
+        response = await answered(self._recommendations.RecommendItems, request, self._seconds(timeout))
         return read_ranking(response.ranking, response.served_by)
 
     async def recommend_many(
@@ -137,8 +137,7 @@ class AsyncClient:
         request = requests.batch_request(queries, **self._with_model(options))
         if not request.queries:
             return []
-        with rpc_errors():
-            response = await self._recommendations.BatchRecommendItems(request, timeout=self._seconds(timeout))
+        response = await answered(self._recommendations.BatchRecommendItems, request, self._seconds(timeout))
         return read_rankings(response, len(request.queries))
 
     def stream(
@@ -189,8 +188,7 @@ class AsyncClient:
         """
         query = Query(user_id, history, features or {}, item_id, vector)
         request = requests.score_request(query, item_ids, model or self._model, version, label)
-        with rpc_errors():
-            response = await self._recommendations.ScoreItems(request, timeout=self._seconds(timeout))
+        response = await answered(self._recommendations.ScoreItems, request, self._seconds(timeout))
         return read_scores(response, len(request.item_ids))
 
     async def embed(
@@ -209,21 +207,19 @@ class AsyncClient:
         request = requests.embed_request(queries, model or self._model, version, label)
         if not request.queries:
             return []
-        with rpc_errors():
-            response = await self._recommendations.EmbedQueries(request, timeout=self._seconds(timeout))
+        response = await answered(self._recommendations.EmbedQueries, request, self._seconds(timeout))
         return read_embeddings(response, len(request.queries))
 
     async def models(self, *, timeout: float | None = None) -> list[Model]:
         """Every version that the server knows, by name and then version."""
-        with rpc_errors():
-            response = await self._models.ListModels(ListModelsRequest(), timeout=self._seconds(timeout))
+        response = await answered(self._models.ListModels, ListModelsRequest(), self._seconds(timeout))
         return [read_model(model) for model in response.models]
 
     async def is_serving(self, *, timeout: float | None = None) -> bool:
         """Whether the server is there and ready, asked once."""
         try:
-            with rpc_errors():
-                response = await self._health_check(health_pb2.HealthCheckRequest(), timeout=self._seconds(timeout))
+            request = health_pb2.HealthCheckRequest()
+            response = await answered(self._health_check, request, self._seconds(timeout))
         except BasculeError as error:
             if health.means_not_ready(error):
                 return False

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
-from bascule.answers import RankingResult, broken_contract
+from bascule.answers import RankingResult, broken_contract, no_message
 from bascule.errors import BasculeError, DeadlineExceededError, Failure, InternalError, UnavailableError, rpc_errors
 from bascule.v1.recommendation_service_pb2 import Query, StreamRecommendItemsRequest, StreamRecommendItemsResponse
 from bascule.window import AsyncSource, MessageWindow, Resumption
@@ -194,6 +194,8 @@ class AsyncStream:
             raise DeadlineExceededError(Failure(grpc.StatusCode.DEADLINE_EXCEEDED, message)) from None
         if isinstance(response, StreamRecommendItemsResponse):
             return response
+        if response is None:
+            raise no_message()
         raise broken_contract("the server ended the stream before it had answered everything")
 
     async def end(self, timeout: float) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
 import grpc
 
+from bascule.answers import read_moment
 from bascule.bearer_token import Token
 from bascule.channel import checked_timeout, open_channels
 from bascule.errors import rpc_errors
@@ -129,7 +130,7 @@ class CatalogueClient:
             retired_count=response.retired_count,
             unplaced_count=response.unplaced_count,
             left_out_value_count=response.left_out_value_count,
-            last_change=response.last_change_time.ToDatetime(UTC) if response.HasField("last_change_time") else None,
+            last_change=read_moment(response.last_change_time) if response.HasField("last_change_time") else None,
             log_is_damaged=response.log_is_damaged,
         )
 

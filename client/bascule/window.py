@@ -21,6 +21,9 @@ INITIAL_DELAY = 0.1
 
 MAX_DELAY = 2.0
 
+MAX_ASKED_DELAY = 60.0
+"""Longer than that no server is waited for, whatever it asks."""
+
 MAX_TRIES = 5
 """Tries in a row without an answer, 3 s and more in all."""
 
@@ -125,8 +128,8 @@ class AsyncSource:
 class Resumption:
     """When to try a broken stream again: at most ``max_tries`` times in a row without an answer between them.
 
-    Waits 0.1 s, then twice as long each time up to 2 s, or as long as the server asks for, and up to a fifth longer by
-    chance, so that not all callers come back at once. ``on_break`` hears of each.
+    Waits 0.1 s, then twice as long each time up to 2 s, or as long as the server asks for, up to a minute, and up to a
+    fifth longer by chance, so that not all callers come back at once. ``on_break`` hears of each.
 
     Raises:
         ValueError: ``max_tries`` is below 0.
@@ -156,7 +159,8 @@ class Resumption:
         mends = isinstance(error, UnavailableError) and not isinstance(error, LimitExceededError)
         if not mends or self._tries >= self._max_tries:
             raise error
-        delay = max(min(INITIAL_DELAY * 2.0**self._tries, MAX_DELAY), error.failure.retry_after or 0.0)
+        asked = min(error.failure.retry_after or 0.0, MAX_ASKED_DELAY)
+        delay = max(min(INITIAL_DELAY * 2.0**self._tries, MAX_DELAY), asked)
         delay *= 1 + self._random.random() / 5
         self._tries += 1
         if self._on_break is not None:

@@ -182,7 +182,7 @@ def read_config(path: Path | None, overrides: Mapping[str, object]) -> ServerCon
         fields = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     try:
         return ServerConfig.model_validate({**fields, **overrides})

@@ -54,22 +54,23 @@ def read_certificate(certificate: bytes, private_key: bytes, client_authority: b
 
     try:
         leaf = x509.load_pem_x509_certificates(certificate)[0]
-    except ValueError as error:
+        public_key, start, end = leaf.public_key(), leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError("certificate: no certificate in the file; expected PEM") from error
     try:
         key = load_pem_private_key(private_key, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError("private_key: no key in the file; expected PEM, without a password") from error
-    if leaf.public_key() != key.public_key():
+    if public_key != key.public_key():
         raise ConfigError("certificate, private_key: no pair; expected a certificate and the key that it was made for")
-    _check_dates(leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+    _check_dates(start, end)
     if client_authority is not None:
         try:
             x509.load_pem_x509_certificates(client_authority)
         except ValueError as error:
             raise ConfigError("client_authority: no certificate in the file; expected PEM") from error
     for_grpc = grpc.ssl_server_certificate_configuration([(private_key, certificate)], client_authority)
-    return Certificate(for_grpc, leaf.not_valid_after_utc)
+    return Certificate(for_grpc, end)
 
 
 def _check_dates(start: datetime, end: datetime) -> None:

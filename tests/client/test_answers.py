@@ -49,8 +49,20 @@ def test_a_path_of_the_future_is_unknown() -> None:
 
 def test_reasons_stand_parallel_to_the_items() -> None:
     because = [pb.LikeItems(item_ids=["x", "y"]), pb.LikeItems()]
-    assert read_ranking(pb.Ranking(item_ids=["a", "b"], because=because), SERVED_BY).because == [["x", "y"], []]
-    assert read_ranking(pb.Ranking(item_ids=["a", "b"]), SERVED_BY).because is None
+    of_two = pb.Ranking(item_ids=["a", "b"], scores=[2, 1])
+    assert read_ranking(of_two, SERVED_BY).because is None
+    of_two.because.extend(because)
+    assert read_ranking(of_two, SERVED_BY).because == [["x", "y"], []]
+
+
+@pytest.mark.parametrize("others", [{}, {"because": 1}, {"attributes": 3}])
+def test_what_is_not_parallel_to_the_items_is_an_error(others: dict[str, int]) -> None:
+    message = pb.Ranking(item_ids=["a", "b"], scores=[2, 1] if others else [2])
+    for field, count in others.items():
+        for _ in range(count):
+            getattr(message, field).add()
+    with pytest.raises(InternalError, match="a ranking of 2 items"):
+        read_ranking(message, SERVED_BY)
 
 
 def test_a_ranking_says_whether_the_ranking_tower_ordered_it() -> None:

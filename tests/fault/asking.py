@@ -4,7 +4,7 @@ import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import grpc
 from fault.oracle import ITEM_COUNT
@@ -63,17 +63,18 @@ class PlainCalls:
 
     longest_stream_seconds = TIMEOUT_SECONDS
 
-    def __init__(self, stub: "RecommendationServiceAsyncStub") -> None:
+    def __init__(self, stub: "RecommendationServiceAsyncStub", metadata: Sequence[tuple[str, str]]) -> None:
         self._stub = stub
+        self._by: Any = {"timeout": TIMEOUT_SECONDS, "metadata": tuple(metadata)}
 
     async def single(self, user_id: str) -> Answered:
         request = pb.RecommendItemsRequest(query=_query(user_id), options=_OPTIONS)
-        response = await self._stub.RecommendItems(request, timeout=TIMEOUT_SECONDS)
+        response = await self._stub.RecommendItems(request, **self._by)
         return _answered(response.ranking, response.served_by)
 
     async def batch(self, user_ids: Sequence[str]) -> list[Answered]:
         request = pb.BatchRecommendItemsRequest(queries=map(_query, user_ids), options=_OPTIONS)
-        response = await self._stub.BatchRecommendItems(request, timeout=TIMEOUT_SECONDS)
+        response = await self._stub.BatchRecommendItems(request, **self._by)
         return [_answered(result.ranking, response.served_by) for result in response.results]
 
     async def stream(self, user_ids: Sequence[str]) -> AsyncIterator[Answered]:
@@ -82,13 +83,13 @@ class PlainCalls:
                 queries = map(_query, user_ids[start : start + ROWS])
                 yield pb.StreamRecommendItemsRequest(queries=queries, options=_OPTIONS, sequence_id=number)
 
-        async for response in self._stub.StreamRecommendItems(requests(), timeout=TIMEOUT_SECONDS):
+        async for response in self._stub.StreamRecommendItems(requests(), **self._by):
             for result in response.results:
                 yield _answered(result.ranking, response.served_by)
 
     async def scores(self, user_id: str, item_ids: Sequence[str]) -> list[float]:
         request = pb.ScoreItemsRequest(query=_query(user_id), item_ids=item_ids)
-        return list((await self._stub.ScoreItems(request, timeout=TIMEOUT_SECONDS)).scores)
+        return list((await self._stub.ScoreItems(request, **self._by)).scores)
 
 
 class Clients:
@@ -133,11 +134,14 @@ class Clients:
 
 
 @asynccontextmanager
-async def plainly(target: str) -> AsyncIterator[PlainCalls]:
-    """One connection."""
-    async with grpc.aio.insecure_channel(target) as channel:
+async def plainly(
+    target: str, credentials: grpc.ChannelCredentials | None = None, metadata: Sequence[tuple[str, str]] = ()
+) -> AsyncIterator[PlainCalls]:
+    """One connection, with TLS where there are credentials; each call has the metadata."""
+    channel = grpc.aio.secure_channel(target, credentials) if credentials else grpc.aio.insecure_channel(target)
+    async with channel:
         await channel.channel_ready()
-        yield PlainCalls(RecommendationServiceStub(channel))
+        yield PlainCalls(RecommendationServiceStub(channel), metadata)
 
 
 @asynccontextmanager

@@ -34,6 +34,12 @@ def models(oracle: Oracle, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def tiny_oracle(artifact_folder: Path) -> Oracle:
+    """The answers of the small model itself, which takes no further training: for tests in which no version comes."""
+    return Oracle([artifact_folder])
+
+
 @pytest.fixture(params=["core", "aio"])
 def transport(request: pytest.FixtureRequest) -> str:
     """Tests that ask for it run with both."""

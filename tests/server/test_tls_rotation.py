@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from certificate_files import CertificateFiles, credentials
 from structlog.testing import capture_logs
 
 from bascule.v1 import recommendation_service_pb2 as pb
@@ -20,36 +21,16 @@ REQUEST = pb.RecommendItemsRequest(query=pb.Query(user=pb.User(history=["a", "b"
 pytestmark = pytest.mark.usefixtures("looks_often")
 
 
-class Files:
-    """The files that a server has of its certificate and of whom it believes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.certificate = folder / "certificate.pem"
-        self.private_key = folder / "key.pem"
-        self.client_authority = folder / "clients.pem"
-
-    def hold(self, issued: trustme.LeafCert) -> None:
-        self.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-        self.private_key.write_bytes(issued.private_key_pem.bytes())
-
-    @property
-    def pair(self) -> dict[str, Path]:
-        return {"certificate": self.certificate, "private_key": self.private_key}
-
-
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
+def files(tmp_path: Path) -> CertificateFiles:
+    return CertificateFiles(tmp_path)
 
 
 @asynccontextmanager
 async def connected(port: int, authority: trustme.CA, own: trustme.LeafCert | None = None) -> AsyncIterator[Any]:
     """A stub with a connection of its own."""
-    key = None if own is None else own.private_key_pem.bytes()
-    chain = None if own is None else b"".join(blob.bytes() for blob in own.cert_chain_pems)
-    credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes(), key, chain)
     options = [("grpc.use_local_subchannel_pool", 1)]
-    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options) as channel:
+    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials(authority, own), options=options) as channel:
         yield RecommendationServiceStub(channel)
 
 
@@ -70,11 +51,12 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_new_certificate_is_used_and_connections_that_are_up_go_on(run_server: Any, files: Files) -> None:
+async def test_a_new_certificate_is_used_and_connections_that_are_up_go_on(
+    run_server: Any, files: CertificateFiles
+) -> None:
     old, new = trustme.CA(), trustme.CA()
     files.hold(old.issue_cert("127.0.0.1"))
-    believing_old = grpc.ssl_channel_credentials(old.cert_pem.bytes())
-    async with run_server(credentials=believing_old, **files.pair) as running:
+    async with run_server(credentials=credentials(old), **files.pair) as running:
         stream = running.recommendations.StreamRecommendItems()
         await stream.write(pb.StreamRecommendItemsRequest(sequence_id=1, queries=[REQUEST.query]))
         assert (await stream.read()).sequence_id == 1
@@ -88,34 +70,33 @@ async def test_a_new_certificate_is_used_and_connections_that_are_up_go_on(run_s
         assert (await stream.read()).sequence_id == 2
 
 
-def _text(files: Files, _: trustme.CA) -> None:
+def _text(files: CertificateFiles, _: trustme.CA) -> None:
     files.certificate.write_text("half a certif")
 
 
-def _another_key(files: Files, authority: trustme.CA) -> None:
+def _another_key(files: CertificateFiles, authority: trustme.CA) -> None:
     files.private_key.write_bytes(authority.issue_cert("127.0.0.1").private_key_pem.bytes())
 
 
-def _expired(files: Files, authority: trustme.CA) -> None:
+def _expired(files: CertificateFiles, authority: trustme.CA) -> None:
     from datetime import UTC, datetime, timedelta
 
     yesterday = datetime.now(UTC) - timedelta(days=1)
     files.hold(authority.issue_cert("127.0.0.1", not_before=yesterday - timedelta(days=1), not_after=yesterday))
 
 
-def _absent(files: Files, _: trustme.CA) -> None:
+def _absent(files: CertificateFiles, _: trustme.CA) -> None:
     files.certificate.unlink()
 
 
 @pytest.mark.parametrize("spoil", [_text, _another_key, _expired, _absent])
 async def test_a_bad_pair_is_refused_once_and_the_last_good_one_serves_until_the_next(
-    run_server: Any, files: Files, free_port: int, spoil: Callable[[Files, trustme.CA], None]
+    run_server: Any, files: CertificateFiles, free_port: int, spoil: Callable[[CertificateFiles, trustme.CA], None]
 ) -> None:
     authority, next_authority = trustme.CA(), trustme.CA()
     files.hold(authority.issue_cert("127.0.0.1"))
-    credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
     metrics = f"127.0.0.1:{free_port}"
-    async with run_server(credentials=credentials, metrics_listen=metrics, **files.pair) as running:
+    async with run_server(credentials=credentials(authority), metrics_listen=metrics, **files.pair) as running:
         with capture_logs() as lines:
             spoil(files, authority)
             await until(lambda: any(line["event"] == "file refused" for line in lines))
@@ -134,17 +115,14 @@ async def test_a_bad_pair_is_refused_once_and_the_last_good_one_serves_until_the
 
 
 async def test_callers_need_a_certificate_of_the_authority_that_the_server_believes_now(
-    run_server: Any, files: Files
+    run_server: Any, files: CertificateFiles
 ) -> None:
     authority, believed, other = trustme.CA(), trustme.CA(), trustme.CA()
     files.hold(authority.issue_cert("127.0.0.1"))
     files.client_authority.write_bytes(believed.cert_pem.bytes())
     shop, stranger = believed.issue_cert("shop.example"), other.issue_cert("shop.example")
-    credentials = grpc.ssl_channel_credentials(
-        authority.cert_pem.bytes(), shop.private_key_pem.bytes(), b"".join(b.bytes() for b in shop.cert_chain_pems)
-    )
     fields = {**files.pair, "client_authority": files.client_authority}
-    async with run_server(credentials=credentials, **fields) as running:
+    async with run_server(credentials=credentials(authority, shop), **fields) as running:
         assert await answers(running.port, authority, shop)
         assert not await answers(running.port, authority, stranger)
         assert not await answers(running.port, authority)

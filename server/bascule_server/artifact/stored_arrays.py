@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile
 from zlib import error as ZlibError  # noqa: N812 - it is a class
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 UNREADABLE = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, MemoryError),
-    *(BadZipFile, ZlibError),
+    *(BadZipFile, ZlibError, TokenError),
 )
 """What numpy and zipfile raise at arrays that they did not write."""
 

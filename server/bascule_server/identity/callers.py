@@ -133,12 +133,12 @@ def reader(*, has_tokens: bool, has_client_authority: bool) -> Callable[[bytes],
     def read(content: bytes) -> Callers:
         try:
             entries = _FILE.validate_python(tomllib.loads(content.decode("utf-8")))
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"callers: not TOML: {error}") from error
         except ValidationError as error:
             # What stands there may be a key, put where its digest should be.
             first = error.errors()[0]
             raise ConfigError(f"callers: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from None
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"callers: not TOML: {error}") from error
         for name, entry in entries.items():
             if entry.subjects and not has_tokens:
                 raise ConfigError(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bascule.v1.artifact_pb2 import Manifest
 from bascule_server.artifact import file_names
 from bascule_server.artifact.reading import ArtifactError
+from bascule_server.artifact.stored_arrays import UNREADABLE
 from bascule_server.retrieval.exact import ExactRetriever
 from bascule_server.retrieval.indexed import open_index
 from bascule_server.retrieval.quantised_items import quantised_items
@@ -67,7 +68,7 @@ def read_vectors(folder: Path, manifest: Manifest) -> NDArray[np.float32]:
     path = folder / file_names.ITEM_VECTORS
     try:
         vectors = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise ArtifactError(f"{path}: not an array: {error}") from error
     expected = (manifest.item_count, manifest.dimension)
     if vectors.dtype != np.float32 or vectors.shape != expected:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from bascule.v1.artifact_pb2 import Manifest
 from bascule_server.artifact import file_names
 from bascule_server.artifact.reading import ArtifactError
+from bascule_server.artifact.stored_tables import reading_table
 from bascule_server.retrieval.allowed import Allowed
 from bascule_server.retrieval.retriever import Found, Restriction
-from bascule_server.scoring.columns import Column, column_of
+from bascule_server.scoring.columns import Column, as_type, column_of
 from bascule_server.scoring.item_ids import UNKNOWN, Ids, ItemIds, Known
 from bascule_server.scoring.query import FeatureValue, Filter
 
@@ -127,20 +128,14 @@ def read_catalogue(folder: Path, manifest: Manifest) -> Catalogue:
         ArtifactError: it cannot be read, or is not what the manifest says.
     """
     path = folder / file_names.ITEMS
-    try:
+    with reading_table(path):
         names = [attribute.name for attribute in manifest.attributes]
         items = pl.read_parquet(path, columns=["item_id", "popularity", *names])
         columns = {
             attribute.name: column_of(items[attribute.name], attribute.kind) for attribute in manifest.attributes
         }
-        item_ids = items["item_id"].cast(pl.String)
-        counts = items["popularity"].cast(pl.Float64).to_numpy()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ArtifactError(f"{path}: {error}") from error
-    if (known := len(item_ids) - item_ids.null_count()) != manifest.item_count:
-        raise ArtifactError(f"{path}: expected {manifest.item_count:,} item ids; got {known:,}")
-    try:
-        ids = ItemIds(item_ids)
-    except ValueError as error:
-        raise ArtifactError(f"{path}: {error}") from error
-    return Catalogue(ids, (counts / max(counts.sum(), 1.0)).astype(np.float32), columns)
+        item_ids = as_type(items["item_id"], pl.String())
+        counts = as_type(items["popularity"], pl.Float64()).to_numpy()
+        if (known := len(item_ids) - item_ids.null_count()) != manifest.item_count:
+            raise ArtifactError(f"{path}: expected {manifest.item_count:,} item ids; got {known:,}")
+        return Catalogue(ItemIds(item_ids), (counts / max(counts.sum(), 1.0)).astype(np.float32), columns)

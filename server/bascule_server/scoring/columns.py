@@ -14,6 +14,7 @@ from bascule_server.scoring.query import AnyOf, FeatureValue, Filter, InRange, N
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NO_TIME = np.iinfo(np.int64).min
+_FIRST_TIME, _LAST_TIME = ((end.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND for end in (datetime.min, datetime.max))
 
 
 class Column(Protocol):
@@ -27,17 +28,34 @@ class Column(Protocol):
 
 
 def column_of(values: pl.Series, kind: AttributeKind.ValueType) -> Column:
-    """The column of an attribute, by its values in the order of the items."""
+    """The column of an attribute, by its values in the order of the items. Raises as polars does, or ``ValueError``."""
     if kind == AttributeKind.ATTRIBUTE_KIND_NUMERIC:
-        return Numbers(values.cast(pl.Float64).fill_null(np.nan).to_numpy())
+        return Numbers(as_type(values, pl.Float64()).fill_null(np.nan).to_numpy())
     if kind == AttributeKind.ATTRIBUTE_KIND_TIME:
-        return Times(values.cast(pl.Datetime("us", "UTC")).to_physical().fill_null(_NO_TIME).to_numpy())
+        return Times(_microseconds(as_type(values, pl.Datetime("us", "UTC"))))
     if kind == AttributeKind.ATTRIBUTE_KIND_MULTI_VALUED:
-        several = values.cast(pl.List(pl.String)).list.drop_nulls()
+        several = as_type(values, pl.List(pl.String())).list.drop_nulls()
         return Categories([tuple(item or ()) for item in several.to_list()], multi_valued=True)
     return Categories(
-        [() if item is None else (item,) for item in values.cast(pl.String).to_list()], multi_valued=False
+        [() if item is None else (item,) for item in as_type(values, pl.String()).to_list()], multi_valued=False
     )
+
+
+def as_type(values: pl.Series, kind: pl.DataType) -> pl.Series:
+    """The values as ones of another type. Raises as polars does, or ``ValueError`` where they cannot be."""
+    found = values.cast(kind)
+    # A structure becomes one of such values.
+    if found.dtype != kind:
+        raise ValueError(f"{values.name}: got {values.dtype}; expected {kind}")
+    return found
+
+
+def _microseconds(moments: pl.Series) -> NDArray[np.int64]:
+    """int64 [items], since 1970. Raises ``ValueError`` where a moment is one that nobody could be told of."""
+    numbers = moments.to_physical()
+    if not numbers.is_between(_FIRST_TIME, _LAST_TIME).fill_null(True).all():
+        raise ValueError(f"{moments.name}: got a moment that is not from the year 1 to 9999")
+    return numbers.fill_null(_NO_TIME).to_numpy()
 
 
 class Numbers:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from bascule_server.artifact import file_names
 from bascule_server.artifact.reading import ArtifactError
+from bascule_server.artifact.stored_tables import reading_table
+from bascule_server.scoring.columns import as_type
 from bascule_server.scoring.query import FeatureValue
 
 
@@ -65,13 +67,11 @@ def read_known_users(folder: Path, item_count: int) -> KnownUsers:
     path = folder / file_names.USERS
     if not path.is_file():
         return KnownUsers([], pl.Series(), {})
-    try:
+    with reading_table(path):
         users = pl.read_parquet(path)
-        histories = users["history"].cast(pl.List(pl.Int64)).fill_null([]).list.drop_nulls()
+        histories = as_type(users["history"], pl.List(pl.Int64())).fill_null([]).list.drop_nulls()
         rows = histories.explode().drop_nulls()
-        user_ids = users["user_id"].cast(pl.String).to_list()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ArtifactError(f"{path}: {error}") from error
+        user_ids = as_type(users["user_id"], pl.String()).to_list()
     if ((rows < 0) | (rows >= item_count)).any():
         raise ArtifactError(f"{path}: a history names a row that none of the {item_count:,} items has")
     features = {name: users[name] for name in users.columns if name not in ("user_id", "history")}

@@ -55,13 +55,16 @@ def handle(event: Event) -> None:
 class IncomingCall:
     """A call, as it came in. Each method starts an operation; of the same kind one at a time."""
 
-    __slots__ = ("_call", "_deadline", "metadata", "method")
+    __slots__ = ("_call", "metadata", "method", "remaining_seconds")
 
     def __init__(self, event: Event) -> None:
         self._call = event.call
         self.method: str = event.call_details.method.decode("utf-8", "replace")
         """Full name."""
-        self._deadline: float = event.call_details.deadline
+        # Told as a moment of the wall clock, which may be set before anybody looks at it again.
+        remaining: float = event.call_details.deadline - time.time()
+        self.remaining_seconds = remaining if remaining < _FAR_SECONDS else None
+        """From now to the caller's deadline, below 0 where it has passed; None where there is none."""
         self.metadata: Metadata = event.invocation_metadata
 
     @property
@@ -69,12 +72,6 @@ class IncomingCall:
         """Who calls: ``ipv4:127.0.0.1:40000``, for instance."""
         peer: bytes = self._call.peer()
         return peer.decode()
-
-    @property
-    def remaining_seconds(self) -> float | None:
-        """Until the caller's deadline, below 0 where it has passed; None where there is none."""
-        remaining = self._deadline - time.time()
-        return remaining if remaining < _FAR_SECONDS else None
 
     def peer_names(self) -> Sequence[bytes]:
         """The names in the certificate of the connection; none where there is none."""

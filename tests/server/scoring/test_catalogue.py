@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bascule.v1.artifact_pb2 import AttributeKind, Manifest
 from bascule_server.artifact import file_names
 from bascule_server.artifact.reading import ArtifactError
+from bascule_server.messages.encoding import encode_feature_value
 from bascule_server.scoring import catalogue
 from bascule_server.scoring.catalogue import Catalogue, read_catalogue
 from bascule_server.scoring.columns import Categories, Numbers, column_of, microseconds_of, moment_of
@@ -212,3 +213,33 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
         read_catalogue(tmp_path, MANIFEST)
     with pytest.raises(ArtifactError, match=file_names.ITEMS):
         read_catalogue(tmp_path / "elsewhere", MANIFEST)
+
+
+FAR = pl.Series([1 << 62] * 3)
+HOSTILE = {
+    "numbers": FAR,
+    "milliseconds": FAR.cast(pl.Datetime("ms")),
+    "microseconds": FAR.cast(pl.Datetime("us", "UTC")),
+    "structures": pl.Series([{"a": 1}] * 3),
+    "lists": pl.Series([[1], None, [2, 3]]),
+    "lists of lists": pl.Series([[["a"]], None, []]),
+    "nothing": pl.Series([None] * 3),
+    "bytes": pl.Series([b"\xff"] * 3),
+    "truths": pl.Series([True, False, None]),
+}
+OF_ALL_KINDS = Manifest(item_count=3, attributes=MANIFEST.attributes)
+OF_ALL_KINDS.attributes.add(name="released", kind=AttributeKind.ATTRIBUTE_KIND_TIME)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("column", [*ITEMS.columns, "released"])
+def test_whatever_a_column_holds_it_is_read_and_can_be_shown_or_refused(tmp_path: Path, column: str, kind: str) -> None:
+    items = ITEMS.with_columns(released=pl.Series([MOMENT] * 3)).with_columns(HOSTILE[kind].alias(column))
+    items.write_parquet(tmp_path / file_names.ITEMS)
+    try:
+        found = read_catalogue(tmp_path, OF_ALL_KINDS)
+    except ArtifactError:
+        return
+    names = [attribute.name for attribute in OF_ALL_KINDS.attributes]
+    for values in found.attributes(range(3), names):
+        assert {name: encode_feature_value(value) for name, value in values.items()}
