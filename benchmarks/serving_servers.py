@@ -25,10 +25,12 @@ from bascule import Client
 AIO = "bascule aio"
 CORE = "bascule core"
 WORKERS = "bascule core, 2 workers"
+PATIENT = "default_timeout_seconds = 60.0\nmax_queue_seconds = 10.0\n"
+"""A closed loop waits for as long as it takes, and the other servers refuse nobody."""
 CONFIGURATIONS = {
-    WORKERS: 'transport = "core"\nworkers = 2\nmetrics_listen = "127.0.0.1:9464"',
-    CORE: 'transport = "core"',
-    AIO: 'transport = "aio"',
+    WORKERS: PATIENT + 'transport = "core"\nworkers = 2\nmetrics_listen = "127.0.0.1:9464"',
+    CORE: PATIENT + 'transport = "core"',
+    AIO: PATIENT + 'transport = "aio"',
 }
 """Ours, by name: the TOML of ``bascule serve --config``."""
 DEFAULT = WORKERS

@@ -26,6 +26,10 @@ MAX_BATCH_SECONDS = 0.02
 takes longer though it is a single row, or nobody knows how long, is computed by the worker."""
 
 
+FULL_SECONDS = 0.015
+"""A batch that took longer, or had as many rows as gain anything, tells how long rows take where many wait; but not the
+first after a pause."""
+
 WHOLE_ROWS = 64
 """Larger batches are cut to multiples of it: towers and retrieval compute so many rows in one go, or half of them, and
 a remainder takes nearly as long."""
@@ -125,15 +129,16 @@ class Batcher:
             self._arrived.clear()
             if self._window_seconds and self._in_flight() > len(self._queue):
                 await asyncio.sleep(self._window_seconds)
-            began = self._clock()
+            began, is_first = self._clock(), True
             while self._queue:
                 row_count = await self._answer_batch()
                 # What came in meanwhile joins the next batch.
                 await self._let_others_work(self._clock() - began)
                 ended = self._clock()
                 if row_count:
-                    self._queue.computed(row_count, ended - began)
-                began = ended
+                    is_large = row_count >= min(WHOLE_ROWS, self._largest_batch) or ended - began >= FULL_SECONDS
+                    self._queue.computed(row_count, ended - began, under_load=is_large and not is_first)
+                began, is_first = ended, False
 
     async def _let_others_work(self, batch_seconds: float) -> None:
         """Has the event loop go round, for a share of the time that the batch took; see ``ROUNDS_SHARE``."""

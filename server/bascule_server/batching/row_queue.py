@@ -51,10 +51,8 @@ class RowQueue:
         """Of late."""
         self._stream_credit = 0.0
         """Rows that streams are owed."""
-        self._is_full = False
-        """Whether the last batch could not have had more rows."""
         self._rows = self._seconds = 0.0
-        """Of full batches of late, older ones counting less."""
+        """Of batches under load of late, older ones counting less."""
 
     def __len__(self) -> int:
         """How many jobs wait, at least in part."""
@@ -70,12 +68,13 @@ class RowQueue:
         """How many rows of calls may wait at this pace, for callers with time enough."""
         return self._max_wait_seconds / self.row_seconds if self._rows else float("inf")
 
-    def computed(self, row_count: int, seconds: float) -> None:
-        """Learns from the last batch how long rows take, in ``seconds`` since the one before or since it began.
+    def computed(self, row_count: int, seconds: float, *, under_load: bool) -> None:
+        """Learns from a batch how long rows take, in ``seconds`` since the one before or since it began.
 
-        Rows of a batch that is not full take longer than where many wait: one alone ten times as long.
+        Rows take longer where few wait, alone ten times as long, and after a pause; only ``under_load`` they tell what
+        many will take, or where they are quicker than that.
         """
-        if self._is_full or seconds < row_count * self.row_seconds:
+        if under_load or seconds < row_count * self.row_seconds:
             self._rows = KEPT * self._rows + row_count
             self._seconds = KEPT * self._seconds + seconds
 
@@ -139,7 +138,6 @@ class RowQueue:
         if excess > 0:
             waiting = self._without_late(waiting, excess, now)
         batch, self._waiting = form_batch(waiting, largest, self._calls, int(self._stream_credit))
-        self._is_full = bool(self._waiting) or count_rows(batch) == largest
         for caller in {rows.job.call.caller for rows in batch if rows.job.interactive}:
             # Who was served comes last.
             self._calls.pop(caller, None)

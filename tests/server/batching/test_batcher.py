@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -42,9 +43,11 @@ ONE = Doubling()
 
 
 @asynccontextmanager
-async def running(largest: int, clock: Callable[[], float] = lambda: 0.0) -> AsyncIterator[Batcher]:
+async def running(
+    largest: int, clock: Callable[[], float] = lambda: 0.0, queue: RowQueue | None = None
+) -> AsyncIterator[Batcher]:
     with ThreadPoolExecutor(1) as worker:
-        batcher = Batcher(largest, worker, RowQueue(60.0), clock=clock)
+        batcher = Batcher(largest, worker, queue or RowQueue(60.0), clock=clock)
         task = asyncio.create_task(batcher.run())
         try:
             yield batcher
@@ -92,6 +95,21 @@ async def test_what_comes_while_the_model_is_busy_becomes_one_batch() -> None:
         gate.open.set()
         await asyncio.gather(first, *others)
     assert gate.batches == [1, 6]
+
+
+async def test_the_pace_is_learnt_from_whole_batches_that_follow_another() -> None:
+    queue = RowQueue(60.0)
+    async with running(largest=2, clock=time.monotonic, queue=queue) as batcher:
+        await ask(batcher, [1])
+        await ask(batcher, [1, 2])
+        assert queue.row_seconds == 0
+        await ask(batcher, [1, 2, 3])
+        await ask(batcher, [1])
+        # It is learnt when a batch's answers are out, and so before the next one.
+        assert queue.row_seconds == 0
+        await ask(batcher, [1, 2, 3, 4])
+        await ask(batcher, [1])
+        assert queue.row_seconds > 0
 
 
 async def test_a_row_that_expires_while_it_waits_is_dropped() -> None:

@@ -113,16 +113,8 @@ def test_no_row_is_lost_or_doubled(jobs: list[tuple[int, bool, bool, str]], larg
 def at_pace(seconds_per_row: float, max_wait_seconds: float = 1.0) -> RowQueue:
     """A queue that has seen rows computed at this pace."""
     queue = RowQueue(max_wait_seconds)
-    computed(queue, 10, 10 * seconds_per_row)
+    queue.computed(10, 10 * seconds_per_row, under_load=True)
     return queue
-
-
-def computed(queue: RowQueue, row_count: int, seconds: float, *, is_full: bool = True) -> None:
-    """Has so many rows computed, which are as many as the batch may have where it is full."""
-    for _ in range(row_count):
-        queue.put(job(1))
-    assert len(queue.take(row_count if is_full else row_count + 1, now=0.0)) == row_count
-    queue.computed(row_count, seconds)
 
 
 def lets_in(queue: RowQueue, caller: str = "a", *, deadline: float = 1_000.0, now: float = 0.0) -> bool:
@@ -175,29 +167,20 @@ def test_the_limit_follows_the_pace() -> None:
     queue = at_pace(0.1)
     assert queue.limit == pytest.approx(10)
     for _ in range(50):
-        computed(queue, 10, 10 * 0.5)
+        queue.computed(10, 10 * 0.5, under_load=True)
     assert queue.limit == pytest.approx(2, rel=0.01)
 
 
 def test_a_row_alone_says_nothing_of_the_pace_of_many_unless_it_is_quicker() -> None:
     queue = RowQueue(1.0)
-    computed(queue, 1, 0.5, is_full=False)
+    queue.computed(1, 0.5, under_load=False)
     assert queue.limit == float("inf")
-    computed(queue, 10, 10 * 0.1)
-    computed(queue, 1, 0.5, is_full=False)
+    queue.computed(10, 10 * 0.1, under_load=True)
+    queue.computed(1, 0.5, under_load=False)
     assert queue.limit == pytest.approx(10)
     for _ in range(50):
-        computed(queue, 1, 0.05, is_full=False)
+        queue.computed(1, 0.05, under_load=False)
     assert queue.limit == pytest.approx(20, rel=0.01)
-
-
-def test_a_batch_that_leaves_rows_waiting_is_full_too() -> None:
-    queue = RowQueue(1.0)
-    queue.put(job(2))
-    queue.put(job(2, scorer=OTHER))
-    queue.take(99, now=0.0)
-    queue.computed(2, 1.0)
-    assert queue.limit == 2
 
 
 def test_all_are_let_in_while_nobody_knows_how_long_rows_take() -> None:
