@@ -99,17 +99,17 @@ async def test_what_comes_while_the_model_is_busy_becomes_one_batch() -> None:
 
 async def test_the_pace_is_learnt_from_whole_batches_that_follow_another() -> None:
     queue = RowQueue(60.0)
+
+    async def pace_after(row_count: int) -> float:
+        await ask(batcher, [1] * row_count)
+        for _ in range(10):
+            # It is learnt when the answers are out; then comes a pause.
+            await asyncio.sleep(0)
+        return queue.row_seconds
+
     async with running(largest=2, clock=time.monotonic, queue=queue) as batcher:
-        await ask(batcher, [1])
-        await ask(batcher, [1, 2])
-        assert queue.row_seconds == 0
-        await ask(batcher, [1, 2, 3])
-        await ask(batcher, [1])
-        # It is learnt when a batch's answers are out, and so before the next one.
-        assert queue.row_seconds == 0
-        await ask(batcher, [1, 2, 3, 4])
-        await ask(batcher, [1])
-        assert queue.row_seconds > 0
+        assert [await pace_after(count) for count in (1, 2, 3)] == [0, 0, 0]
+        assert await pace_after(4) > 0
 
 
 async def test_a_row_that_expires_while_it_waits_is_dropped() -> None:
