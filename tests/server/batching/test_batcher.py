@@ -47,7 +47,7 @@ async def running(
     largest: int, clock: Callable[[], float] = lambda: 0.0, queue: RowQueue | None = None
 ) -> AsyncIterator[Batcher]:
     with ThreadPoolExecutor(1) as worker:
-        batcher = Batcher(largest, worker, queue or RowQueue(60.0), clock=clock)
+        batcher = Batcher(largest, worker, RowQueue(60.0) if queue is None else queue, clock=clock)
         task = asyncio.create_task(batcher.run())
         try:
             yield batcher
