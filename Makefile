@@ -39,7 +39,7 @@ test: check ## checks everything and runs the tests
 	pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/installed ## runs the tests that take long, and shows the figures that they print
-	pytest -n 2 --dist loadgroup -m slow -rAP
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow -rAP --durations=20
 
 chaos: $(VENV)/installed ## has faults strike a server under load for two minutes, drawn from a seed (SEED=1)
 	CHAOS_SEEDS="$(SEED)" CHAOS_SECONDS=120 pytest -q -s -m slow tests/fault/test_chaos.py

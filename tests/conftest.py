@@ -22,12 +22,12 @@ settings.load_profile("without_deadline")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+LONGEST = {"test_soak.py", "test_demo.py"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of slow tests, those that take the whole machine run one after another, and the long one beside them."""
-    for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group("soak" if item.path.name == "test_soak.py" else "others"))
+    """What takes minutes by itself begins first, so that the others are done beside it."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 TINY = """

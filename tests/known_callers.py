@@ -22,6 +22,7 @@ ALL_METHODS = sorted(METHODS)
 FOR_OPERATORS = ("/bascule.v1.CatalogueService/", "/bascule.v1.ModelAdminService/")
 ASKING = [name for name in ALL_METHODS if not METHODS[name][0].startswith(FOR_OPERATORS)]
 QUERY = pb.Query(user=pb.User(history=["a", "b"]))
+STREAM_TRIES = 5
 SIGNER = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -88,7 +89,7 @@ def calls(channel: grpc.aio.Channel, model: str = "") -> dict[str, Callable[...,
         "BatchRecommendItems": lambda **by: asked.BatchRecommendItems(
             pb.BatchRecommendItemsRequest(model=selector, queries=[QUERY]), **by
         ),
-        "StreamRecommendItems": lambda **by: first_of(asked.StreamRecommendItems(stream, **by)),
+        "StreamRecommendItems": lambda **by: first_of_stream(lambda: asked.StreamRecommendItems(stream, **by)),
         "ScoreItems": lambda **by: asked.ScoreItems(
             pb.ScoreItemsRequest(model=selector, query=QUERY, item_ids=["i"]), **by
         ),
@@ -103,6 +104,18 @@ async def first_of(call: Any) -> Any:
     if message is grpc.aio.EOF:
         raise grpc.aio.AioRpcError(await call.code(), grpc.aio.Metadata(), await call.trailing_metadata())
     return message
+
+
+async def first_of_stream(begin: Callable[[], Any]) -> Any:
+    """The first answer. Older releases of grpc.aio say INTERNAL where a message fails before the status is there that
+    says why; whoever asks again is told."""
+    for _ in range(STREAM_TRIES - 1):
+        try:
+            return await first_of(begin())
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.INTERNAL:
+                raise
+    return await first_of(begin())
 
 
 def by(presented: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 def test_the_demo_ends_well_with_a_model_that_beats_popularity_and_item_knn() -> None:
     """Writes to ``data/`` and ``models/`` of this checkout, as for anybody who runs it."""
     result = subprocess.run(

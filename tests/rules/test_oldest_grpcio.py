@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TESTS = (
     "test_server.py",
-    "test_health.py",
+    "services/test_health.py",
     "test_core_proof.py",
     "test_metrics.py",
     "test_gate.py",
