@@ -1,6 +1,5 @@
 """Certificates are exchanged while the server serves: new ones are used, bad ones refused, and nothing is dropped."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,11 +9,13 @@ import grpc
 import pytest
 import trustme
 from certificate_files import CertificateFiles, credentials
+from fault.waiting import until
 from structlog.testing import capture_logs
 
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.recommendation_service_pb2_grpc import RecommendationServiceStub
 
+PATIENCE_SECONDS = 20.0
 REQUEST = pb.RecommendItemsRequest(query=pb.Query(user=pb.User(history=["a", "b"])))
 
 
@@ -45,12 +46,6 @@ async def answers(port: int, authority: trustme.CA, own: trustme.LeafCert | None
             return False
 
 
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not is_so():  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0.01)
-
-
 async def test_a_new_certificate_is_used_and_connections_that_are_up_go_on(
     run_server: Any, files: CertificateFiles
 ) -> None:
@@ -62,7 +57,7 @@ async def test_a_new_certificate_is_used_and_connections_that_are_up_go_on(
         assert (await stream.read()).sequence_id == 1
         with capture_logs() as lines:
             files.hold(new.issue_cert("127.0.0.1"))
-            await until(lambda: any(line["event"] == "file taken" for line in lines))
+            await until(lambda: any(line["event"] == "file taken" for line in lines), PATIENCE_SECONDS)
         assert await answers(running.port, new)
         assert not await answers(running.port, old)
         assert (await running.recommendations.RecommendItems(REQUEST, timeout=10)).ranking.scores == [2]
@@ -99,7 +94,7 @@ async def test_a_bad_pair_is_refused_once_and_the_last_good_one_serves_until_the
     async with run_server(credentials=credentials(authority), metrics_listen=metrics, **files.pair) as running:
         with capture_logs() as lines:
             spoil(files, authority)
-            await until(lambda: any(line["event"] == "file refused" for line in lines))
+            await until(lambda: any(line["event"] == "file refused" for line in lines), PATIENCE_SECONDS)
             assert await answers(running.port, authority)
         warned = [line for line in lines if line["event"] == "file refused" and line["log_level"] == "warning"]
         # An expired pair is written in two steps, and in between it is none.
@@ -110,7 +105,7 @@ async def test_a_bad_pair_is_refused_once_and_the_last_good_one_serves_until_the
         assert registry.get_sample_value("bascule_certificate_expiry_timestamp_seconds") > 1e9
         with capture_logs() as lines:
             files.hold(next_authority.issue_cert("127.0.0.1"))
-            await until(lambda: any(line["event"] == "file taken" for line in lines))
+            await until(lambda: any(line["event"] == "file taken" for line in lines), PATIENCE_SECONDS)
         assert await answers(running.port, next_authority)
 
 
@@ -128,7 +123,7 @@ async def test_callers_need_a_certificate_of_the_authority_that_the_server_belie
         assert not await answers(running.port, authority)
         with capture_logs() as lines:
             files.client_authority.write_bytes(other.cert_pem.bytes())
-            await until(lambda: any(line["event"] == "file taken" for line in lines))
+            await until(lambda: any(line["event"] == "file taken" for line in lines), PATIENCE_SECONDS)
         assert await answers(running.port, authority, stranger)
         assert not await answers(running.port, authority, shop)
         assert (await running.recommendations.RecommendItems(REQUEST, timeout=10)).ranking.scores == [2]

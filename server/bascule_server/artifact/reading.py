@@ -24,8 +24,8 @@ from bascule_server.errors import Reason
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
-
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+"""Numbers of errors that say that disk, memory or descriptors are used up, and nothing of the artifact."""
 
 
 class ArtifactError(Exception):

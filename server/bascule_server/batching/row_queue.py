@@ -104,7 +104,7 @@ class RowQueue:
             return
         if now - self._searched >= SEARCH_SECONDS:
             self._searched = now
-            self._waiting = [rows for rows in self._waiting if not _ended(rows.job, now)]
+            self._drop_ended(now)
             self._count_calls()
             if self._wait_seconds(call, expected, own_expected) <= patience:
                 return
@@ -133,11 +133,11 @@ class RowQueue:
 
     def take(self, largest: int, now: float) -> list[Rows]:
         """The next batch, of at most so many rows; says to those why whose time is over."""
-        waiting = [rows for rows in self._waiting if not _ended(rows.job, now)]
-        excess = count_rows(waiting) - largest
+        self._drop_ended(now)
+        excess = count_rows(self._waiting) - largest
         if excess > 0:
-            waiting = self._without_late(waiting, excess, now)
-        batch, self._waiting = form_batch(waiting, largest, self._calls, int(self._stream_credit))
+            self._drop_late(excess, now)
+        batch, self._waiting = form_batch(self._waiting, largest, self._calls, int(self._stream_credit))
         for caller in {rows.job.call.caller for rows in batch if rows.job.interactive}:
             # Who was served comes last.
             self._calls.pop(caller, None)
@@ -151,16 +151,20 @@ class RowQueue:
         for rows in self._waiting:
             rows.job.on_delay()
 
-    def _without_late(self, waiting: list[Rows], excess: int, now: float) -> list[Rows]:
-        """Refuses up to ``excess`` rows that have waited too long, the earliest first, and returns the others."""
+    def _drop_ended(self, now: float) -> None:
+        """Those that nobody wants any more."""
+        self._waiting = [rows for rows in self._waiting if not _ended(rows.job, now)]
+
+    def _drop_late(self, excess: int, now: float) -> None:
+        """Refuses up to ``excess`` rows that have waited too long, the earliest first."""
         kept = []
-        for rows in waiting:
+        for rows in self._waiting:
             if rows.count <= excess and self._is_late(rows, now):
                 excess -= rows.count
                 rows.job.result.set_exception(ServiceError(Reason.OVERLOADED))
             else:
                 kept.append(rows)
-        return kept
+        self._waiting = kept
 
     def _is_late(self, rows: Rows, now: float) -> bool:
         """Whether rows have waited too long, and none of their job have been computed."""

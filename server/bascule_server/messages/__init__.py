@@ -2,5 +2,5 @@
 
 decoding.py          questions, with ranking_options.py; field_checks.py says what is wrong and where
 schema.py            what a model can be asked
-encoding.py          answers
+encoding.py          answers; query_failures.py, why there is none
 """
