@@ -26,7 +26,7 @@ from bascule.v1 import recommendation_service_pb2 as pb
 from bascule_server.messages.decoding import decode_ranking
 from bascule_server.messages.encoding import encode_recommendation
 from bascule_server.messages.schema import schema_of
-from bascule_server.retrieval.quantised_items import SIZES, QuantisedItems, quantised_queries
+from bascule_server.retrieval.quantised_items import MOST_TOGETHER, QuantisedItems, quantised_queries
 from bascule_server.scoring.query import Embed, Question
 from bascule_server.servable import ServableVersion, load_servable
 
@@ -91,7 +91,7 @@ def rough_scores(item_vectors: Path, size: int) -> Callable[[], object]:
     items = QuantisedItems(vectors)
     random = np.random.default_rng(2)
     codes = quantised_queries(random.normal(size=(size, vectors.shape[1])).astype(np.float32)).codes
-    parts = [codes[start : start + SIZES[-1]] for start in range(0, size, SIZES[-1])]
+    parts = [codes[start : start + MOST_TOGETHER] for start in range(0, size, MOST_TOGETHER)]
 
     def multiply() -> None:
         for part in parts:

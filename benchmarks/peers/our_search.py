@@ -13,9 +13,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 GROUP = 16
-SIZES = (1, 16)
-"""Numbers of users whose rough scores are computed together."""
-FEWEST_TOGETHER = 4
+MOST_TOGETHER = 16
+"""Users whose rough scores are computed together."""
 STEPS = 255
 INPUT, OUTPUT = 0, 2
 
@@ -35,14 +34,9 @@ class Recommender:
         self._vectors = np.load(item_vectors)
         self._longest, self._most_lost = np.load(weights / "lost.npy").tolist()
         layer = (weights / "items.tflite").read_bytes()
-        self._interpreters = {size: self._interpreter(layer, size) for size in SIZES}
+        self._interpreter = Interpreter(model_content=layer, num_threads=1)
+        self._prepared = 0
         self._count = item_count
-
-    def _interpreter(self, layer: bytes, size: int) -> Interpreter:
-        interpreter = Interpreter(model_content=layer, num_threads=1)
-        interpreter.resize_tensor_input(INPUT, [size, self._vectors.shape[1]])
-        interpreter.allocate_tensors()
-        return interpreter
 
     def recommend(self, histories: Int32) -> tuple[Int32, Float32]:
         """The best items of some users.
@@ -64,23 +58,22 @@ class Recommender:
         lost += np.sqrt((wide * wide).sum(axis=1)) * self._most_lost
         slack = 2 * lost / steps[:, 0]
         users, rows = [], []
-        start = 0
-        while start < len(queries):
-            size = SIZES[-1] if len(queries) - start >= FEWEST_TOGETHER else 1
-            part = slice(start, start + size)
-            user, row = self._candidates(codes[part].astype(np.float32), size, slack[part])
+        for start in range(0, len(queries), MOST_TOGETHER):
+            part = slice(start, start + MOST_TOGETHER)
+            user, row = self._candidates(codes[part].astype(np.float32), slack[part])
             users.append(user + start)
             rows.append(row)
-            start += size
         return self._best(queries, np.concatenate(users), np.concatenate(rows))
 
-    def _candidates(self, codes: Float32, size: int, slack: Any) -> tuple[Int64, Int64]:  # noqa: ANN401 - float64
-        interpreter = self._interpreters[size]
-        padded = np.zeros((size, codes.shape[1]), np.float32)
-        padded[: len(codes)] = codes
-        interpreter.set_tensor(INPUT, padded)
+    def _candidates(self, codes: Float32, slack: Any) -> tuple[Int64, Int64]:  # noqa: ANN401 - float64
+        interpreter = self._interpreter
+        if len(codes) != self._prepared:
+            interpreter.resize_tensor_input(INPUT, codes.shape)
+            interpreter.allocate_tensors()
+            self._prepared = len(codes)
+        interpreter.set_tensor(INPUT, codes)
         interpreter.invoke()
-        rough = interpreter.tensor(OUTPUT)()[: len(codes)]
+        rough = interpreter.tensor(OUTPUT)()
         rough[:, len(self._vectors) :] = -np.inf
         best = rough.reshape(len(rough), GROUP, -1).max(axis=1)
         width, groups = rough.shape[1], best.shape[1]

@@ -20,8 +20,8 @@ SETTLED = 5
 AT_ONCE = 100
 
 MOST_MEGABYTES = 25.0
-"""More, after the first rounds, by a straight line. Allocators sway by some 10 MB, however many calls there are. Whatever
-a server keeps of a call takes a kilobyte or more: of 75,000 (30,000 with `aio`), 75 MB or more (30).
+"""More, after the first rounds, by a straight line. Allocators sway by some 10 MB, however many calls there are, and
+whatever a server keeps of a call takes a kilobyte or more: of 75,000 (30,000 with `aio`), 75 MB or more (30).
 grpc.aio itself keeps something of each call that is cancelled: https://github.com/grpc/grpc/issues/43360."""
 
 

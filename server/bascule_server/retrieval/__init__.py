@@ -5,6 +5,5 @@ exact.py              looks at every item: roughly first, by quantised_items.py,
 indexed.py            looks into FAISS, whose lists coarse_quantizer.py and list_choice.py pick
 allowed.py            which items a filter leaves
 scored_pairs.py       queries and items with their scores, many queries at once
-padded_sizes.py       numbers of rows that are computed together
 retrievers.py         those of an artifact
 """

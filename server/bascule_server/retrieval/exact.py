@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.retrieval.quantised_items import SIZES, QuantisedItems, quantised_queries, quantised_query
+from bascule_server.retrieval.quantised_items import MOST_TOGETHER, QuantisedItems, quantised_queries, quantised_query
 from bascule_server.retrieval.retriever import (
     Found,
     Numbers,
@@ -128,8 +128,8 @@ class ExactRetriever:
         slack = self._lost(quantised.errors, quantised.lengths) / quantised.steps
         candidates = [Pairs(_NOTHING, _NOTHING)]
         alone: list[int] = []
-        for start in range(0, len(queries), SIZES[-1]):
-            part = slice(start, start + SIZES[-1])
+        for start in range(0, len(queries), MOST_TOGETHER):
+            part = slice(start, start + MOST_TOGETHER)
             rough = items.products(quantised.codes[part])
             self._restrict(rough, restrictions[part])
             pairs = _candidates(rough, counts[part], slack[part])

@@ -14,14 +14,12 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from bascule_server.retrieval.litert_layer import INPUT, OUTPUT, fully_connected
-from bascule_server.retrieval.padded_sizes import padded
 from bascule_server.retrieval.retriever import Vectors, lengths_of
 
 _log = structlog.get_logger()
 
-SIZES = (1, 16)
-"""Numbers of queries that are multiplied together. Sixteen take about as long as four of one; with more of them the
-products of 20,000 items do not stay in the cache."""
+MOST_TOGETHER = 16
+"""Queries that are multiplied together: with more of them the products of 20,000 items do not stay in the cache."""
 
 WIDTH_STEP = 16
 """Behind the last item there are as many more as it takes to a multiple of it."""
@@ -98,27 +96,25 @@ class QuantisedItems:
 
     def __init__(self, vectors: Vectors) -> None:
         """Takes vectors, float32 [items, dimension], at least one. Prefer ``quantised_items``, which checks them."""
-        self._steps = np.empty(len(vectors), np.float32)
-        self._codes: NDArray[np.int8] = np.empty(vectors.shape, np.int8)
+        behind = -len(vectors) % WIDTH_STEP
+        codes = np.zeros((len(vectors) + behind, vectors.shape[1]), np.int8)
+        steps = np.ones(len(codes), np.float32)
         self.lengths = np.empty(len(vectors), np.float64)
         """float64 [items], of the quantised vectors."""
         self.errors = np.empty(len(vectors), np.float64)
         """float64 [items], the lengths of what quantisation leaves out."""
         for start in range(0, len(vectors), _ITEMS_AT_ONCE):
-            part = slice(start, start + _ITEMS_AT_ONCE)
+            part = slice(start, min(start + _ITEMS_AT_ONCE, len(vectors)))
             of_part = vectors[part]
-            # What is too small for steps of float32 counts as lost.
-            self._steps[part] = np.maximum(np.abs(of_part).max(axis=1) / ITEM_STEPS, _SMALLEST_STEP)
-            self._codes[part] = np.rint(of_part / self._steps[part, None])
-            quantised = self._codes[part] * self._steps[part, None]
+            codes[part], steps[part] = _codes_and_steps(of_part)
+            quantised = codes[part] * steps[part, None]
             self.lengths[part] = lengths_of(quantised)
             self.errors[part] = lengths_of(of_part - quantised)
-        behind = -len(vectors) % WIDTH_STEP
-        self.model = fully_connected(
-            np.pad(self._codes, ((0, behind), (0, 0))), np.pad(self._steps, (0, behind), constant_values=1)
-        )
+        self.model = fully_connected(codes, steps)
         """For LiteRT, see ``fully_connected``."""
-        self._interpreters = {size: _interpreter(self.model, size) for size in SIZES}
+        self._interpreter = Interpreter(model_content=self.model, num_threads=1)
+        self._row_count = 0
+        """That the interpreter is prepared for."""
 
     def products(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [queries, width], in a place that the next call writes to: nothing may refer to it by then.
@@ -126,27 +122,35 @@ class QuantisedItems:
         The width is that of all items, and some zeros behind; see ``WIDTH_STEP``.
 
         Args:
-            codes: of 1 to ``SIZES[-1]`` queries, see ``QuantisedQueries``.
+            codes: of 1 to ``MOST_TOGETHER`` queries, see ``QuantisedQueries``.
         """
-        size = next(size for size in SIZES if size >= len(codes))
-        interpreter = self._interpreters[size]
-        interpreter.set_tensor(INPUT, padded(codes, size))
+        interpreter = self._interpreter
+        if len(codes) != self._row_count:
+            # This takes 15 us where the layer was prepared before: less than a row of zeros would.
+            interpreter.resize_tensor_input(INPUT, codes.shape)
+            interpreter.allocate_tensors()
+            self._row_count = len(codes)
+        interpreter.set_tensor(INPUT, codes)
         interpreter.invoke()
         products: NDArray[np.float32] = interpreter.tensor(OUTPUT)()
-        return products[: len(codes)]
+        return products
 
-    def computes_as_promised(self) -> bool:
-        """Whether products are those of whole numbers, on this machine and with this release of LiteRT."""
+    def computes_as_promised(self, vectors: Vectors) -> bool:
+        """Whether products are those of whole numbers, on this machine and with this release of LiteRT.
+
+        ``vectors`` are those that it was made of.
+        """
         random = np.random.default_rng(0)
-        items = random.integers(0, len(self._codes), _CHECKED_ITEMS)
-        codes = np.empty((SIZES[-1], self._codes.shape[-1]), np.float32)
+        items = random.integers(0, len(vectors), _CHECKED_ITEMS)
+        item_codes, steps = _codes_and_steps(vectors.take(items, axis=0))
+        codes = np.empty((MOST_TOGETHER, vectors.shape[1]), np.float32)
         codes[:] = random.integers(-QUERY_STEPS, 1, codes.shape)
         codes[:, 0], codes[:, -1] = 0, -QUERY_STEPS
         # Whole numbers of less than 53 bits, so that nothing is rounded.
-        exact = codes.astype(np.float64) @ self._codes[items].T.astype(np.float64) * self._steps[items]
-        for size in SIZES:
-            lost = np.abs(self.products(codes[:size])[:, items] - exact[:size])
-            if (lost > _CHECKED_PRECISION * np.abs(exact[:size])).any():
+        exact = codes.astype(np.float64) @ item_codes.T.astype(np.float64) * steps
+        for count in range(1, MOST_TOGETHER + 1):
+            lost = np.abs(self.products(codes[:count])[:, items] - exact[:count])
+            if (lost > _CHECKED_PRECISION * np.abs(exact[:count])).any():
                 return False
         return True
 
@@ -157,14 +161,15 @@ def quantised_items(vectors: Vectors) -> QuantisedItems | None:
     if not all(np.abs(vectors[start : start + _ITEMS_AT_ONCE]).max() <= LARGEST_COMPONENT for start in starts):
         return None
     quantised = QuantisedItems(vectors)
-    if quantised.computes_as_promised():
+    if quantised.computes_as_promised(vectors):
         return quantised
     _log.warning("LiteRT's products of 8 bits are wrong on this machine; items are scored in full, which takes longer")
     return None
 
 
-def _interpreter(model: bytes, size: int) -> Interpreter:
-    interpreter = Interpreter(model_content=model, num_threads=1)
-    interpreter.resize_tensor_input(INPUT, [size, interpreter.get_input_details()[0]["shape"][1]])
-    interpreter.allocate_tensors()
-    return interpreter
+def _codes_and_steps(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """int8 [items, dimension] and float32 [items]: vectors are about their codes times their step."""
+    # What is too small for steps of float32 counts as lost.
+    steps = np.maximum(np.abs(vectors).max(axis=1) / ITEM_STEPS, _SMALLEST_STEP)
+    codes: NDArray[np.int8] = np.rint(vectors / steps[:, None]).astype(np.int8)
+    return codes, steps

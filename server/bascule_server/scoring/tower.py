@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bascule_server.artifact import file_names
 from bascule_server.artifact.reading import ArtifactError
 from bascule_server.errors import Reason
-from bascule_server.retrieval.padded_sizes import PADDED_SIZES, padded, padded_batches
+from bascule_server.scoring.padded_sizes import PADDED_SIZES, padded, padded_batches
 
 
 class QueryTower(Protocol):

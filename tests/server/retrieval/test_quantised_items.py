@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from bascule_server.retrieval.litert_layer import fully_connected
 from bascule_server.retrieval.quantised_items import (
     LARGEST_COMPONENT,
-    SIZES,
+    MOST_TOGETHER,
     WIDTH_STEP,
     QuantisedItems,
     quantised_items,
@@ -59,7 +59,7 @@ def test_numbers_that_one_can_do_in_the_head() -> None:
 
 @given(
     arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(1, 70)), elements=FLOATS),
-    st.integers(1, SIZES[-1]),
+    st.integers(1, MOST_TOGETHER),
 )
 def test_products_differ_from_the_scores_by_no_more_than_is_lost(vectors: NDArray[np.float32], count: int) -> None:
     items, queries = QuantisedItems(vectors), some_queries(count, vectors.shape[1])
@@ -86,7 +86,7 @@ def test_items_of_whole_numbers_lose_nothing() -> None:
 
 def test_a_query_has_the_same_products_alone_and_in_company() -> None:
     items = QuantisedItems(some_queries(50))
-    codes = quantised_queries(some_queries(SIZES[-1])).codes
+    codes = quantised_queries(some_queries(MOST_TOGETHER)).codes
     together = items.products(codes).copy()
     for row, alone in enumerate(codes):
         assert np.array_equal(items.products(alone[None])[0], together[row])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule_server.retrieval.padded_sizes import PADDED_SIZES, padded_batches
+from bascule_server.scoring.padded_sizes import PADDED_SIZES, padded_batches
 
 
 @given(st.integers(0, 1_000))
