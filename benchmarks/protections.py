@@ -1,6 +1,6 @@
 """What the protections cost together: calls that a server answers in a second, with all of them and with none.
 
-    python benchmarks/protections.py [--rounds 25] [--seconds 0.8]
+    python benchmarks/protections.py [--rounds 60] [--seconds 0.8]
 
 ``bascule serve`` of benchmarks/serving.py's model, one worker, asked by h2load with 8 connections of 8 calls each. With
 every protection it knows callers by keys and tokens, with methods, models and quotas; loads only what a publisher
@@ -67,7 +67,7 @@ class Way(NamedTuple):
 def main() -> None:
     """Prints the table and writes the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=0.8)
     arguments = parser.parse_args()
     if what := missing():

@@ -24,6 +24,10 @@ from bascule_server.versions.copies import PrivateCopies
 from bascule_server.versions.models_folder import ModelsFolder, check_published
 from bascule_server.workers import bound, supervise, with_port
 
+SWITCH_SECONDS = 0.0005
+"""How long the thread that answers waits at a time for one that loads a version to let go of the interpreter, which it
+may have to do several times a call. With Python's own .005 the 99th percentile is a third higher meanwhile."""
+
 _log = structlog.get_logger()
 
 
@@ -102,6 +106,7 @@ async def serve(config: ServerConfig, models_root: Path, on_listening: Callable[
         ListenError: the port cannot be had.
     """
     check_published(models_root)
+    sys.setswitchinterval(SWITCH_SECONDS)
     stop_asked = _stop_signal()
     source = ModelsFolder(models_root, PrivateCopies(), read_publishers(config.publishers))
     server = Server(config, source)

@@ -34,6 +34,8 @@ _SMALLEST_STEP = np.float32(2.0**-100)
 _ITEMS_AT_ONCE = 20_000
 
 _CHECKED_ITEMS = 1_000
+_CHECKED_COUNTS = (1, 2, 3, 5, MOST_TOGETHER)
+"""Of queries: kernels take a few at a time, and the rest in another way."""
 _CHECKED_PRECISION = 2.0**-22
 """Relative: that of float32, after two roundings."""
 
@@ -148,7 +150,7 @@ class QuantisedItems:
         codes[:, 0], codes[:, -1] = 0, -QUERY_STEPS
         # Whole numbers of less than 53 bits, so that nothing is rounded.
         exact = codes.astype(np.float64) @ item_codes.T.astype(np.float64) * steps
-        for count in range(1, MOST_TOGETHER + 1):
+        for count in _CHECKED_COUNTS:
             lost = np.abs(self.products(codes[:count])[:, items] - exact[:count])
             if (lost > _CHECKED_PRECISION * np.abs(exact[:count])).any():
                 return False
