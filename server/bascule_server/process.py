@@ -26,7 +26,7 @@ from bascule_server.workers import bound, supervise, with_port
 
 SWITCH_SECONDS = 0.0005
 """How long the thread that answers waits at a time for one that loads a version to let go of the interpreter, which it
-may have to do several times a call. With Python's own .005 the 99th percentile is a third higher meanwhile."""
+may have to do several times a call. With Python's own .005 the 99th percentile was a fifth higher meanwhile."""
 
 _log = structlog.get_logger()
 
