@@ -170,7 +170,7 @@ def _agree(found: Found, trained: Found, *, may_miss: bool) -> bool:
 
 
 def _are_near(found: NDArray[np.float32], trained: NDArray[np.float32], tolerance: float) -> bool:
-    """Whether no number differs by more; none that is not a number does."""
+    """Whether all numbers differ by at most the tolerance; NaN never does."""
     return bool((np.abs(found - trained) <= tolerance).all())
 
 
