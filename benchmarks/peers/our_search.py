@@ -13,8 +13,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 GROUP = 16
-MOST_TOGETHER = 16
+MOST_TOGETHER = 20
 """Users whose rough scores are computed together."""
+FEWEST_COMPARED, COMPARED_PER_ITEM = 256, 8
 STEPS = 255
 INPUT, OUTPUT = 0, 2
 
@@ -75,9 +76,12 @@ class Recommender:
         interpreter.invoke()
         rough = interpreter.tensor(OUTPUT)()
         rough[:, len(self._vectors) :] = -np.inf
-        best = rough.reshape(len(rough), GROUP, -1).max(axis=1)
+        best = np.maximum.reduce(rough.reshape(len(rough), GROUP, -1), axis=1)
         width, groups = rough.shape[1], best.shape[1]
-        threshold = np.partition(best, groups - self._count, axis=1)[:, groups - self._count]
+        together = max(1, groups // max(FEWEST_COMPARED, COMPARED_PER_ITEM * self._count))
+        kept = groups // together
+        compared = np.maximum.reduce(best[:, : together * kept].reshape(len(best), together, kept), axis=1)
+        threshold = np.partition(compared, kept - self._count, axis=1)[:, kept - self._count]
         lowest = np.nextafter((threshold - slack).astype(np.float32), np.float32(-np.inf))
         hits = np.flatnonzero(best >= lowest[:, None])
         user = hits // groups

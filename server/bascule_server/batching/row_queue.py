@@ -100,6 +100,9 @@ class RowQueue:
 
     def _refuse_if(self, call: Call, now: float, expected: float, own_expected: float) -> None:
         patience = max(0.0, self._patience_seconds(call, now))
+        # Nearly always even the last of all rows would have its turn in time.
+        if (self._call_row_count + expected) * self.row_seconds <= patience:
+            return
         if self._wait_seconds(call, expected, own_expected) <= patience:
             return
         if now - self._searched >= SEARCH_SECONDS:

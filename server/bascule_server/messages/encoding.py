@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
+import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bascule.v1 import recommendation_service_pb2 as pb
@@ -22,6 +23,7 @@ RowAnswer: TypeAlias = Answer | ServiceError
 
 Kind = TypeVar("Kind", Ranking, ItemScores, QueryVector)
 
+_FLOAT32 = np.dtype("<f4")
 _SCORES = tag(pb.Ranking, "scores")
 _RANKING = tag(pb.RecommendItemsResponse, "ranking")
 _RANKING_RESULT = tag(pb.RankingResult, "ranking")
@@ -53,7 +55,9 @@ def encode_message(answers: Iterable[RowAnswer], sequence_id: int, served_by: pb
 def encode_ranking(answer: RowAnswer) -> bytes:
     """A ``Ranking``; raises what stands in its place."""
     ranking = _expect(answer, Ranking)
-    scores = _SCORES + with_length(ranking.scores.astype("<f4").tobytes()) if len(ranking.scores) else b""
+    scores = (
+        _SCORES + with_length(ranking.scores.astype(_FLOAT32, copy=False).tobytes()) if len(ranking.scores) else b""
+    )
     return ranking.items.encoded_ids + scores + _rest(ranking)
 
 

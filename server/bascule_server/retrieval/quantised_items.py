@@ -18,8 +18,9 @@ from bascule_server.retrieval.retriever import Vectors, lengths_of
 
 _log = structlog.get_logger()
 
-MOST_TOGETHER = 16
-"""Queries that are multiplied together: with more of them the products of 20,000 items do not stay in the cache."""
+MOST_TOGETHER = 20
+"""Queries that are multiplied together: with more of them the products of 20,000 items do not stay in the cache.
+Kernels take 5 of them at a time, or 4, and nearly as long for what is left over."""
 
 WIDTH_STEP = 16
 """Behind the last item there are as many more as it takes to a multiple of it."""
@@ -81,15 +82,17 @@ class QuantisedQuery(NamedTuple):
 
 
 def quantised_query(query: NDArray[np.float32]) -> QuantisedQuery:
-    """The same for one query [dimension], in half the time."""
+    """The same for one query [dimension], in a third of the time."""
     wide = query.astype(np.float64)
-    low, high = min(float(wide.min()), 0.0), max(float(wide.max()), 0.0)
+    components = [*wide.tolist(), 0.0]
+    low, high = min(components), max(components)
     step = (high - low) / QUERY_STEPS or 1.0
     codes = np.floor(wide / step + 0.5)
-    if low < high:
-        codes[wide == high] = math.floor(low / step + 0.5) + QUERY_STEPS
+    highest = math.floor(low / step + 0.5) + QUERY_STEPS
+    if low < high and highest != math.floor(high / step + 0.5):
+        codes[wide == high] = highest
     error = wide - codes * step
-    lengths = math.sqrt(float(np.vecdot(error, error))), math.sqrt(float(np.vecdot(wide, wide)))
+    lengths = math.sqrt(float(error.dot(error))), math.sqrt(float(wide.dot(wide)))
     return QuantisedQuery(codes.astype(np.float32)[None], step, *lengths)
 
 

@@ -164,7 +164,7 @@ class ItemIds:
 
 def known_of(lists: Sequence[Sequence[str]], rows: NDArray[np.int64]) -> list[Known]:
     """What there is of several lists of ids, by the rows of all of them, one after the other, or ``UNKNOWN``."""
-    is_all_known = not (rows == UNKNOWN).any()
+    is_all_known = not np.count_nonzero(rows == UNKNOWN)
     found = []
     start = 0
     for item_ids in lists:

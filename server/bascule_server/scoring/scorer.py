@@ -185,8 +185,10 @@ class Scorer:
 
     def _because(self, task: Task, rank: Rank, rows: NDArray[np.int64]) -> list[list[str]] | None:
         """Ids of the history that was read, for each of the items in these rows."""
-        history = task.subject.history[-self._encoder.history_length :] if self._encoder.history_length else _NO_ROWS
-        if not rank.because_count or task.subject.path not in TOWER_PATHS or not len(history):
+        if not rank.because_count or task.subject.path not in TOWER_PATHS or not self._encoder.history_length:
+            return None
+        history = task.subject.history[-self._encoder.history_length :]
+        if not len(history):
             return None
         alike = most_alike(rows, history, rank.because_count, self._retrievers.similar)
         item_ids = iter(self._catalogue.item_ids.of(chain.from_iterable(each.tolist() for each in alike)))
@@ -230,7 +232,7 @@ class Scorer:
             else:
                 searches[self._retriever_of(task)].append(index)
         for retriever, indices in searches.items():
-            queries = np.stack([_given(tasks[index].vector) for index in indices])
+            queries = np.array([_given(tasks[index].vector) for index in indices])
             results = retriever.search(queries, [counts[i] for i in indices], [tasks[i].restriction for i in indices])
             found |= zip(indices, results, strict=True)
         return [found[index] for index in range(len(tasks))]

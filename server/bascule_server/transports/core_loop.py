@@ -5,6 +5,7 @@ So nothing is handed from thread to thread, and what has come in while a batch w
 
 import asyncio
 import selectors
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -21,6 +22,9 @@ be refused must not pile up in the core, nor must refusing them take all the tim
 
 HURRIED_SLICE_SECONDS = 0.001
 """The same while another thread works for the loop."""
+
+LOOK_SECONDS = 0.001
+"""How often at most it looks at what else it waits for: a call takes several turns of the loop."""
 
 
 class CoreEventLoop(asyncio.SelectorEventLoop):
@@ -74,12 +78,14 @@ def new_core_loop() -> CoreEventLoop:
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits for the core first, and then looks at the files."""
+    """Waits for the core first, and then looks at the files, unless it has just done so."""
 
     def __init__(self, queue: Queue, on_events: Callable[[Sequence[Event]], None]) -> None:
         super().__init__()
         self._queue = queue
         self._on_events = on_events
+        self._looked = -LOOK_SECONDS
+        """When it last looked at the files."""
         self.hurries = 0
         """How many results of other threads are awaited."""
 
@@ -93,4 +99,8 @@ class _Selector(selectors.DefaultSelector):
         events = self._queue.take(longest if timeout is None else min(timeout, longest))
         if events:
             self._on_events(events)
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return []
+        self._looked = now
         return super().select(0)

@@ -14,9 +14,9 @@ import grpc
 
 from bascule_server.calls import Call
 from bascule_server.errors import ServiceError
+from bascule_server.faults import fault
 from bascule_server.identity import Presented
 from bascule_server.interceptors import Surroundings
-from bascule_server.interceptors.error_boundary import error_boundary
 from bascule_server.quick_methods import QuickMethods
 from bascule_server.transports.awaited_call import AwaitedCall
 from bascule_server.transports.c_core import CoreServer, IncomingCall
@@ -117,10 +117,10 @@ class CoreTransport:
         """The unary call, unless it is refused, which costs little: its message is not read."""
         call = self._call(incoming, is_stream=False)
         try:
-            with error_boundary():
-                self._admit(incoming, call)
-                self._surroundings.door.let_in(call)
-        except ServiceError as error:
+            self._admit(incoming, call)
+            self._surroundings.door.let_in(call)
+        except Exception as exception:  # noqa: BLE001 - nothing leaves but our own errors
+            error = exception if isinstance(exception, ServiceError) else fault(exception)
             self._surroundings.log.failed(call, error)
             code, metadata = error.reason.code, trailing_metadata(error)
             incoming.fail(code, str(error), metadata, _ignore, is_watched=False)

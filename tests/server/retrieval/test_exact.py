@@ -85,7 +85,8 @@ def sizes(request: pytest.FixtureRequest) -> Iterator[None]:
                 "GROUP": 2,
                 "MAX_QUERIES": 3,
                 "FEWEST_TOGETHER": 2,
-                "MAX_GROUPS": 3,
+                "FEWEST_COMPARED": 2,
+                "COMPARED_PER_ITEM": 1,
                 "MAX_MEMBERS": 80,
                 "MAX_CANDIDATES": 40,
             }
