@@ -18,7 +18,8 @@ def tag(message: type[Message], field: str) -> bytes:
 
 def with_length(value: bytes) -> bytes:
     """A value behind its length."""
-    return varint(len(value)) + value
+    size = len(value)
+    return (_SHORT[size] if size < 128 else varint(size)) + value
 
 
 def varint(number: int) -> bytes:

@@ -65,7 +65,8 @@ class Rows:
     @property
     def questions(self) -> Sequence[Question]:
         """What these rows ask."""
-        return self.job.questions[self.start : self.stop]
+        questions = self.job.questions
+        return questions if self.count == len(questions) else questions[self.start : self.stop]
 
     @property
     def count(self) -> int:

@@ -197,8 +197,8 @@ def _check_count(answers: Sequence[Answer], questions: Sequence[Question]) -> No
 def _hand_out(answers: Sequence[RowAnswer], batch: Sequence[Rows]) -> None:
     start = 0
     for rows in batch:
-        stop = start + len(rows.questions)
-        rows.job.answers.extend(answers[start:stop])
-        if rows.stop == len(rows.job.questions) and not rows.job.result.done():
-            rows.job.result.set_result(rows.job.answers)
+        job, stop = rows.job, start + rows.count
+        job.answers.extend(answers[start:stop])
+        if rows.stop == len(job.questions) and not job.result.done():
+            job.result.set_result(job.answers)
         start = stop

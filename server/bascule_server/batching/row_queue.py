@@ -53,15 +53,12 @@ class RowQueue:
         """Rows that streams are owed."""
         self._rows = self._seconds = 0.0
         """Of batches under load of late, older ones counting less."""
+        self.row_seconds = 0.0
+        """How long a row took of late where many waited, with all that was done beside it; 0 where nobody knows."""
 
     def __len__(self) -> int:
         """How many jobs wait, at least in part."""
         return len(self._waiting)
-
-    @property
-    def row_seconds(self) -> float:
-        """How long a row took of late where many waited, with all that was done beside it; 0 where nobody knows."""
-        return self._seconds / self._rows if self._rows else 0.0
 
     @property
     def limit(self) -> float:
@@ -77,6 +74,7 @@ class RowQueue:
         if under_load or seconds < row_count * self.row_seconds:
             self._rows = KEPT * self._rows + row_count
             self._seconds = KEPT * self._seconds + seconds
+            self.row_seconds = self._seconds / self._rows
 
     def let_in(self, call: Call, now: float) -> None:
         """Expects rows of a call, whose message is yet to come.

@@ -121,9 +121,9 @@ class Scorer:
             return error
         if subject.path == RANKING_PATH_POPULAR and _needs_knowledge(question.ask):
             return NothingKnownError()
-        excluded, candidates = self._catalogue.present(excluded), self._catalogue.present(candidates)
         if not isinstance(question.ask, Rank):
             return Task(question, subject, list(subject.unknown_item_ids))
+        excluded, candidates = self._catalogue.present(excluded), self._catalogue.present(candidates)
         kept_out = [excluded.rows] if len(excluded.rows) else []
         if question.ask.exclude_history:
             kept_out.append(subject.had)
