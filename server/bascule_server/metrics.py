@@ -11,14 +11,10 @@ from typing import Protocol, TypeAlias
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from bascule.v1.model_service_pb2 import ModelState
+from bascule_server.call_durations import CALL_SECONDS, CallDurations
 from bascule_server.calls import Call
 from bascule_server.models import KnownVersion
 
-CALL_SECONDS = (
-    *(0.0001, 0.0003, 0.0006, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.013, 0.016, 0.02, 0.025, 0.03),
-    *(0.04, 0.05, 0.065, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 2.0, 5.0, 10.0, 60.0),
-)
-"""Upper bounds, those of A66 from 100 us."""
 BATCH_ROWS = tuple(float(1 << power) for power in range(11))
 SHARES = tuple(tenth / 10 for tenth in range(11))
 
@@ -49,14 +45,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._calls = Histogram(
-            "grpc_server_call_duration_seconds",
-            "From the arrival of a call to its answer.",
-            ["grpc_method", "grpc_status"],
-            buckets=CALL_SECONDS,
-            registry=self.registry,
-        )
-        self._of_call = cache(self._calls.labels)
+        self._calls = CallDurations()
+        self.registry.register(self._calls)
         self._refused = Counter(
             "bascule_refused_calls", "Calls to be tried again, elsewhere or later.", ["reason"], registry=self.registry
         )
@@ -119,7 +109,7 @@ class Metrics:
 
     def call_ended(self, call: Call, status: str, seconds: float, reason: str = "") -> None:
         """Counts a call or a stream, by the name of its gRPC status; refused ones also by the name of the reason."""
-        self._of_call(call.method, status).observe(seconds)
+        self._calls.observe(call.method, status, seconds)
         if status in REFUSED:
             self._for_reason(reason).inc()
 

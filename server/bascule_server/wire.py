@@ -26,6 +26,8 @@ def varint(number: int) -> bytes:
     """A number of at least 0: seven bits a byte, the lowest first, and a high bit where more follow."""
     if number < 128:
         return _SHORT[number]
+    if number < 128 * 128:
+        return bytes((number & 127 | 128, number >> 7))
     found = bytearray()
     while number >= 128:
         found.append(number & 127 | 128)

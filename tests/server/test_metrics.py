@@ -7,6 +7,7 @@ from urllib.request import urlopen
 
 import grpc
 import pytest
+from prometheus_client import generate_latest
 
 from bascule.v1 import recommendation_service_pb2 as pb
 from bascule.v1.model_service_pb2 import ModelState
@@ -26,6 +27,23 @@ def test_a_call_is_counted_by_its_method_and_status() -> None:
     metrics.call_ended(Call("/m"), "CANCELLED", 0.1)
     assert value(metrics, "grpc_server_call_duration_seconds_sum", grpc_method="/m", grpc_status="OK") == 0.5
     assert value(metrics, "grpc_server_call_duration_seconds_count", grpc_method="/m", grpc_status="CANCELLED") == 1
+
+
+def test_a_call_is_counted_up_to_each_bound_that_it_does_not_exceed() -> None:
+    metrics = Metrics()
+    for seconds in (0.00005, 0.0003, 0.00031, 60.0, 61.0):
+        metrics.call_ended(Call("/m"), "OK", seconds)
+    labels = {"grpc_method": "/m", "grpc_status": "OK"}
+    name = "grpc_server_call_duration_seconds_bucket"
+    bounds = ("0.0001", "0.0003", "0.0006", "10.0", "60.0", "+Inf")
+    assert [value(metrics, name, le=bound, **labels) for bound in bounds] == [1, 2, 3, 3, 4, 5]
+    assert value(metrics, "grpc_server_call_duration_seconds_count", **labels) == 5
+
+
+def test_no_call_is_shown_before_there_was_one() -> None:
+    page = generate_latest(Metrics().registry).decode()
+    assert "# TYPE grpc_server_call_duration_seconds histogram" in page
+    assert "grpc_server_call_duration_seconds_count" not in page
 
 
 def test_refusals_are_counted_by_reason() -> None:
