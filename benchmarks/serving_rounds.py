@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import grpc
 from serving_child import environment, printed
 from serving_figures import (
     CALLS,
@@ -22,7 +23,7 @@ from serving_figures import (
     Rates,
     open_loop_metrics,
 )
-from serving_load import Target, closed_loop, lone_caller, open_loop
+from serving_load import LoadError, Target, closed_loop, lone_caller, open_loop
 from serving_model import Generated
 from serving_process import cpu_seconds, memory_bytes
 from serving_protocols import check
@@ -58,15 +59,30 @@ def one_round(servers: Mapping[str, Server], plan: Plan, number: int) -> dict[st
     """All servers, one after another, and the scorer beside them."""
     found: dict[str, dict[Metric, float]] = {}
     for name, server in servers.items():
-        with server.start() as running:
-            measured = measure(running, server, plan)
-            if name in CONFIGURATIONS:
-                measured[STREAM] = _child("serving_stream.py", running.address, plan)
-        found[name] = measured
+        found[name] = measured = _measured(name, server, plan)
         print(f"round {number}, {name}: {measured[CALLS]:,.0f} {CALLS.unit}", flush=True)
     if any(name in CONFIGURATIONS for name in servers):
         found[SCORER] = {STREAM: _child("serving_scorer.py", str(plan.model.version), plan)}
     return found
+
+
+def _measured(name: str, server: Server, plan: Plan) -> dict[Metric, float]:
+    """One server, from its start to its end; a peer that fails, as Triton does at times, is started once more."""
+    try:
+        return _measured_once(name, server, plan)
+    except (LoadError, grpc.RpcError) as error:
+        if name in CONFIGURATIONS:
+            raise
+        print(f"{name} failed and is started once more: {error}", flush=True)
+    return _measured_once(name, server, plan)
+
+
+def _measured_once(name: str, server: Server, plan: Plan) -> dict[Metric, float]:
+    with server.start() as running:
+        measured = measure(running, server, plan)
+        if name in CONFIGURATIONS:
+            measured[STREAM] = _child("serving_stream.py", running.address, plan)
+    return measured
 
 
 def measure(running: Running, server: Server, plan: Plan) -> dict[Metric, float]:
