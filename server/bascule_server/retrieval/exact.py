@@ -23,7 +23,7 @@ from bascule_server.retrieval.retriever import (
     products,
     rounding_slack,
 )
-from bascule_server.retrieval.scored_pairs import Pairs, best_of_each, excluded_pairs
+from bascule_server.retrieval.scored_pairs import Pairs, best_of_each
 
 MAX_QUERIES = 64
 """Whose candidates are scored together."""
@@ -31,7 +31,7 @@ MAX_QUERIES = 64
 GROUP = 16
 """Items in a group: the largest of 16 rows is found about as fast as these are read. Divides ``WIDTH_STEP``."""
 
-FEWEST_TOGETHER = 4
+FEWEST_TOGETHER = 3
 """Fewer queries are searched one after another."""
 
 FEWEST_COMPARED = 256
@@ -45,7 +45,7 @@ MAX_CANDIDATES = 2**17
 """Rough scores that are looked at, and items that are scored in full, in one pass. Where there would be more, as where
 most scores are about equal, queries are searched one by one, and every item is scored in full."""
 
-_NOTHING = np.empty(0, np.int64)
+_NO_PAIRS = Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
 _LOWEST = np.finfo(np.float32).min
 """Above the score of what may not be found."""
 
@@ -129,7 +129,7 @@ class ExactRetriever:
     ) -> list[Found]:
         quantised = quantised_queries(queries)
         slack = self._lost(quantised.errors, quantised.lengths) / quantised.steps
-        candidates = [Pairs(_NOTHING, _NOTHING)]
+        candidates: list[Pairs] = []
         alone: list[int] = []
         for start in range(0, len(queries), MOST_TOGETHER):
             part = slice(start, start + MOST_TOGETHER)
@@ -138,8 +138,8 @@ class ExactRetriever:
             pairs = _candidates(rough, counts[part], slack[part])
             if pairs is None:
                 alone += range(start, start + len(rough))
-            else:
-                candidates.append(Pairs(pairs.query + start, pairs.row))
+                pairs = _NO_PAIRS
+            candidates.append(Pairs(pairs.query + start, pairs.row))
             # The next products are written to the same place.
             del rough
         found = self._ranked(queries, candidates, counts)
@@ -167,17 +167,15 @@ class ExactRetriever:
         rough[:, item_count:] = -np.inf
         if self._lengths is not None:
             rough[:, :item_count] /= self._lengths
-        for query, restriction in enumerate(restrictions):
+        for scores, restriction in zip(rough, restrictions, strict=True):
             if restriction.allowed is not None:
                 # To add is quicker than to write where a mask says so.
-                rough[query, :item_count] += restriction.allowed.summands
-        excluded = excluded_pairs(restrictions)
-        rough.reshape(-1)[excluded.query * rough.shape[1] + excluded.row] = -np.inf
+                scores[:item_count] += restriction.allowed.summands
+            scores[restriction.excluded] = -np.inf
 
     def _ranked(self, queries: NDArray[np.float32], candidates: Sequence[Pairs], counts: Sequence[int]) -> list[Found]:
         """The best of the candidates, by their vectors in full."""
-        query = np.concatenate([pairs.query for pairs in candidates])
-        row = np.concatenate([pairs.row for pairs in candidates])
+        query, row = candidates[0] if len(candidates) == 1 else map(np.concatenate, zip(*candidates, strict=True))
         scores = products(queries.take(query, axis=0), self.vectors_of(row))
         return best_of_each(Pairs(query, row), scores, counts, len(self._vectors).bit_length())
 
@@ -273,14 +271,21 @@ def _lowest(
 ) -> NDArray[np.float32]:
     """float32 [queries], the least that a wanted item scores, by the best [queries, groups] of groups."""
     compared = _compared(best_of_groups, max(counts))
-    thresholds = np.full(len(compared), -np.inf)
-    for count in set(counts):
-        if count <= compared.shape[1]:
-            place = compared.shape[1] - count
+    if len(set(counts)) == 1:
+        thresholds = _of_rank(counts[0], compared)
+    else:
+        thresholds = np.empty(len(compared), np.float32)
+        for count in set(counts):
             of_queries = np.array(counts) == count
-            part = compared if of_queries.all() else compared[of_queries]
-            thresholds[of_queries] = np.partition(part, place, axis=1)[:, place]
+            thresholds[of_queries] = _of_rank(count, compared[of_queries])
     # Rounded down, so that no item is lost to the rounding; but above that of what may not be found.
-    with np.errstate(over="ignore"):
-        lowest = np.nextafter((thresholds - slack).astype(np.float32), np.float32(-np.inf))
-    return np.maximum(lowest, _LOWEST)
+    return np.nextafter(np.maximum(thresholds - slack, _LOWEST).astype(np.float32), _LOWEST)
+
+
+def _of_rank(count: int, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [queries], the ``count``-th highest of each query's scores [queries, scores]; the lowest where few."""
+    place = scores.shape[1] - count
+    if place < 0:
+        return np.full(len(scores), _LOWEST)
+    thresholds: NDArray[np.float32] = np.partition(scores, place, axis=1)[:, place]
+    return thresholds

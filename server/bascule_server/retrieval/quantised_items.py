@@ -58,7 +58,8 @@ class QuantisedQueries(NamedTuple):
 def quantised_queries(queries: NDArray[np.float32]) -> QuantisedQueries:
     """Quantises queries [queries, dimension] as ``fully_connected`` does, which finds nothing left to round."""
     wide = queries.astype(np.float64)
-    low, high = wide.min(axis=1, initial=0)[:, None], wide.max(axis=1, initial=0)[:, None]
+    low = np.minimum.reduce(wide, axis=1, keepdims=True, initial=0)
+    high = np.maximum.reduce(wide, axis=1, keepdims=True, initial=0)
     steps = (high - low) / QUERY_STEPS
     steps[steps == 0] = 1
     codes = np.floor(wide / steps + 0.5)

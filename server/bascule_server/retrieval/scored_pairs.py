@@ -6,7 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bascule_server.retrieval.retriever import Found, Restriction
+from bascule_server.retrieval.retriever import Found
+
+FEW_PAIRS = 1_000
 
 _SIGN = np.uint32(1 << 31)
 _LOW = np.uint64(2**32 - 1)
@@ -20,13 +22,6 @@ class Pairs(NamedTuple):
     """int64 [pairs]."""
     row: NDArray[np.int64]
     """int64 [pairs], of the item."""
-
-
-def excluded_pairs(restrictions: Sequence[Restriction]) -> Pairs:
-    """Which row of which query must not be found."""
-    row = np.concatenate([restriction.excluded for restriction in restrictions])
-    query = np.repeat(np.arange(len(restrictions)), [len(restriction.excluded) for restriction in restrictions])
-    return Pairs(query, row)
 
 
 class Ordered(NamedTuple):
@@ -43,12 +38,18 @@ class Ordered(NamedTuple):
 def in_order(pairs: Pairs, scores: NDArray[np.float32], query_count: int, row_bits: int) -> Ordered:
     """Sorts one number of 64 bits for each pair: the query, how low the score is, and the row.
 
+    With few pairs, to make these numbers would take longer than to sort by the three.
+
     Args:
         pairs: in any order, each once.
         scores: float32 [pairs].
         query_count: at most 2^(32 - row_bits).
         row_bits: how many bits a row takes.
     """
+    if len(scores) <= FEW_PAIRS:
+        order = np.lexsort((pairs.row, -scores, pairs.query))
+        starts = np.searchsorted(pairs.query[order], np.arange(query_count + 1))
+        return Ordered(starts, pairs.row[order], scores[order])
     query, row = pairs.query.astype(np.uint64), pairs.row.astype(np.uint64)
     key = (query << np.uint64(32 + row_bits)) | (_descending(scores) << np.uint64(row_bits)) | row
     key.sort()
