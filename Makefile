@@ -98,6 +98,7 @@ bench-protections: $(VENV)/installed ## calls/s with every protection, over none
 
 bench-budget: $(VENV)/installed ## where the time of a call goes
 	python benchmarks/call_budget.py
+	python benchmarks/lone_call.py
 
 bench-quality: $(VENV)/installed ## trains on public data sets beside baselines, for hours (DATA=data/public)
 	python benchmarks/quality.py --data $(DATA)
