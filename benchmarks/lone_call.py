@@ -14,8 +14,8 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from threading import Thread
 from typing import Any
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -87,30 +87,16 @@ async def _loaded(config: ServerConfig, model: Generated, seconds: float) -> Lat
     port = server.listen()
     await server.start()
     working = asyncio.create_task(server.work())
-    message = Bascule().request(read_questions(model.weights).checked[:1])
-    target = Target(f"127.0.0.1:{port}", Bascule().path(1), message)
+    protocol = Bascule()
+    message = protocol.request(read_questions(model.weights).checked[:1])
+    target = Target(f"127.0.0.1:{port}", protocol.path(1), message)
     try:
-        # Not by the loop's executor, for which it would look more often.
-        return await _in_thread(lambda: lone_caller(target, seconds))
+        with ThreadPoolExecutor(1) as executor:
+            # Not by the loop itself, which looks more often where it waits for a thread.
+            return await asyncio.wrap_future(executor.submit(lone_caller, target, seconds))
     finally:
         working.cancel()
         await server.close()
-
-
-async def _in_thread(work: Callable[[], Latency]) -> Latency:
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[Latency] = loop.create_future()
-
-    def run() -> None:
-        try:
-            found = work()
-        except Exception as error:  # noqa: BLE001 - raised where it is awaited
-            loop.call_soon_threadsafe(result.set_exception, error)
-        else:
-            loop.call_soon_threadsafe(result.set_result, found)
-
-    Thread(target=run, daemon=True).start()
-    return await result
 
 
 def medians(passed: list[tuple[int, float]]) -> dict[str, float]:

@@ -13,6 +13,11 @@ from bascule_server.errors import Reason, ServiceError
 _log = structlog.get_logger()
 
 
+def told(exception: BaseException) -> ServiceError:
+    """What the caller is told of ``exception``: itself where it is meant for callers, else that of a ``fault``."""
+    return exception if isinstance(exception, ServiceError) else fault(exception)
+
+
 def fault(exception: BaseException) -> ServiceError:
     """Logs where ``exception`` was raised and returns what the caller is told."""
     error_id = secrets.token_hex(8)

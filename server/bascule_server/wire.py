@@ -18,8 +18,7 @@ def tag(message: type[Message], field: str) -> bytes:
 
 def with_length(value: bytes) -> bytes:
     """A value behind its length."""
-    size = len(value)
-    return (_SHORT[size] if size < 128 else varint(size)) + value
+    return varint(len(value)) + value
 
 
 def varint(number: int) -> bytes:

@@ -65,8 +65,7 @@ class Rows:
     @property
     def questions(self) -> Sequence[Question]:
         """What these rows ask."""
-        questions = self.job.questions
-        return questions if self.count == len(questions) else questions[self.start : self.stop]
+        return self.job.questions[self.start : self.stop]
 
     @property
     def count(self) -> int:
@@ -94,8 +93,6 @@ def form_batch(waiting: Sequence[Rows], largest: int, callers: Iterable[str] = (
         callers: in the order in which they get the rows that cannot be shared; others come after them.
         stream_rows: how many rows of streams come before the interactive ones.
     """
-    if waiting and count_rows(waiting) <= largest and _have(waiting, waiting[0].job.scorer):
-        return Formed(list(waiting), [])
     calls = [rows for rows in waiting if rows.job.interactive]
     streams = [rows for rows in waiting if not rows.job.interactive]
     first = next(iter(streams if stream_rows and streams else calls or streams), None)
@@ -111,7 +108,7 @@ def form_batch(waiting: Sequence[Rows], largest: int, callers: Iterable[str] = (
 
 def _share(waiting: list[Rows], scorer: Scorer, room: int, order: Mapping[str, int]) -> tuple[list[Rows], list[Rows]]:
     """The scorer's rows that find room, and the others."""
-    if count_rows(waiting) <= room and _have(waiting, scorer):
+    if count_rows(waiting) <= room and all(rows.job.scorer is scorer for rows in waiting):
         return waiting, []
     demands = Counter(order)
     for rows in waiting:
@@ -130,11 +127,6 @@ def _share(waiting: list[Rows], scorer: Scorer, room: int, order: Mapping[str, i
     return taken, rest
 
 
-def _have(waiting: Iterable[Rows], scorer: Scorer) -> bool:
-    """Whether all of them are this scorer's."""
-    return all(rows.job.scorer is scorer for rows in waiting)
-
-
 def count_rows(waiting: Iterable[Rows]) -> int:
     """How many they are."""
-    return sum([rows.stop - rows.start for rows in waiting])
+    return sum(rows.count for rows in waiting)

@@ -53,12 +53,15 @@ class RowQueue:
         """Rows that streams are owed."""
         self._rows = self._seconds = 0.0
         """Of batches under load of late, older ones counting less."""
-        self.row_seconds = 0.0
-        """How long a row took of late where many waited, with all that was done beside it; 0 where nobody knows."""
 
     def __len__(self) -> int:
         """How many jobs wait, at least in part."""
         return len(self._waiting)
+
+    @property
+    def row_seconds(self) -> float:
+        """How long a row took of late where many waited, with all that was done beside it; 0 where nobody knows."""
+        return self._seconds / self._rows if self._rows else 0.0
 
     @property
     def limit(self) -> float:
@@ -74,7 +77,6 @@ class RowQueue:
         if under_load or seconds < row_count * self.row_seconds:
             self._rows = KEPT * self._rows + row_count
             self._seconds = KEPT * self._seconds + seconds
-            self.row_seconds = self._seconds / self._rows
 
     def let_in(self, call: Call, now: float) -> None:
         """Expects rows of a call, whose message is yet to come.
@@ -98,24 +100,25 @@ class RowQueue:
 
     def _refuse_if(self, call: Call, now: float, expected: float, own_expected: float) -> None:
         patience = max(0.0, self._patience_seconds(call, now))
-        # Nearly always even the last of all rows would have its turn in time.
-        if (self._call_row_count + expected) * self.row_seconds <= patience:
-            return
-        if self._wait_seconds(call, expected, own_expected) <= patience:
+        if self._comes_in_time(call, expected, own_expected, patience):
             return
         if now - self._searched >= SEARCH_SECONDS:
             self._searched = now
             self._drop_ended(now)
             self._count_calls()
-            if self._wait_seconds(call, expected, own_expected) <= patience:
+            if self._comes_in_time(call, expected, own_expected, patience):
                 return
         raise ServiceError(Reason.OVERLOADED)
 
-    def _wait_seconds(self, call: Call, expected: float, own_expected: float) -> float:
-        """Until the turn of a caller's next row."""
+    def _comes_in_time(self, call: Call, expected: float, own_expected: float, patience: float) -> bool:
+        """Whether the turn of a caller's next row does."""
+        row_seconds = self.row_seconds
+        # Nearly always, even the last of all rows has its turn in time.
+        if (self._call_row_count + expected) * row_seconds <= patience:
+            return True
         # Before that, each other caller gets as many rows as the caller has waiting, and one more.
         own, callers = self._calls[call.caller] + own_expected, max(len(self._calls), len(self._expected))
-        return min(self._call_row_count + expected, (own + 1) * callers) * self.row_seconds
+        return (own + 1) * callers * row_seconds <= patience
 
     def _patience_seconds(self, call: Call, now: float) -> float:
         return min(self._max_wait_seconds, PATIENCE * (call.deadline - now))

@@ -24,6 +24,7 @@ RowAnswer: TypeAlias = Answer | ServiceError
 Kind = TypeVar("Kind", Ranking, ItemScores, QueryVector)
 
 _FLOAT32 = np.dtype("<f4")
+"""As the wire has it."""
 _SCORES = tag(pb.Ranking, "scores")
 _RANKING = tag(pb.RecommendItemsResponse, "ranking")
 _RANKING_RESULT = tag(pb.RankingResult, "ranking")
@@ -55,9 +56,8 @@ def encode_message(answers: Iterable[RowAnswer], sequence_id: int, served_by: pb
 def encode_ranking(answer: RowAnswer) -> bytes:
     """A ``Ranking``; raises what stands in its place."""
     ranking = _expect(answer, Ranking)
-    scores = (
-        _SCORES + with_length(ranking.scores.astype(_FLOAT32, copy=False).tobytes()) if len(ranking.scores) else b""
-    )
+    numbers = ranking.scores.astype(_FLOAT32, copy=False).tobytes()
+    scores = _SCORES + with_length(numbers) if numbers else b""
     return ranking.items.encoded_ids + scores + _rest(ranking)
 
 

@@ -36,9 +36,9 @@ FEWEST_TOGETHER = 3
 
 FEWEST_COMPARED = 256
 COMPARED_PER_ITEM = 8
-"""Best of groups that are compared to find the k-th, and how many there are at least for each of k. Where there are
-more, some groups are taken together: this takes a fifth of the time, and adds one candidate to some 16 k, since few
-of the k best share a group."""
+"""Best of groups that are compared to find the k-th: at least so many, and so many times k. Where there are more, some
+groups are taken together: that takes a fifth of the time, and since few of the k best share a group then, there is
+about one candidate more for 16 items that are wanted."""
 
 MAX_MEMBERS = 2**20
 MAX_CANDIDATES = 2**17
@@ -175,7 +175,7 @@ class ExactRetriever:
 
     def _ranked(self, queries: NDArray[np.float32], candidates: Sequence[Pairs], counts: Sequence[int]) -> list[Found]:
         """The best of the candidates, by their vectors in full."""
-        query, row = candidates[0] if len(candidates) == 1 else map(np.concatenate, zip(*candidates, strict=True))
+        query, row = map(np.concatenate, zip(*candidates, strict=True))
         scores = products(queries.take(query, axis=0), self.vectors_of(row))
         return best_of_each(Pairs(query, row), scores, counts, len(self._vectors).bit_length())
 
@@ -208,13 +208,8 @@ class ExactRetriever:
         if restriction.allowed is not None:
             found += restriction.allowed.summands
         found[restriction.excluded] = -np.inf
-        best_of_groups = np.maximum.reduce(scores.reshape(GROUP, -1))
-        compared = _compared(best_of_groups, count)
-        lowest = _LOWEST
-        if count <= len(compared):
-            place = len(compared) - count
-            threshold = float(np.partition(compared, place)[place]) - slack
-            lowest = np.nextafter(np.float32(max(threshold, float(_LOWEST))), _LOWEST)
+        best_of_groups = _best_of_groups(scores)
+        lowest = _lowered(_of_rank(count, _compared(best_of_groups, count)), slack)
         (groups,) = (best_of_groups >= lowest).nonzero()
         rows = _members(groups, len(scores)).ravel()
         return rows[scores[rows] >= lowest]
@@ -239,11 +234,11 @@ def _candidates(rough: NDArray[np.float32], counts: Sequence[int], slack: NDArra
 
 
 def _best_of_groups(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [queries, groups], for scores [queries, width].
+    """float32 [..., groups], for scores [..., width].
 
     A group has every so many-th item, so that the best of all groups are found row by row.
     """
-    best: NDArray[np.float32] = np.maximum.reduce(scores.reshape(len(scores), GROUP, -1), axis=1)
+    best: NDArray[np.float32] = np.maximum.reduce(scores.reshape(*scores.shape[:-1], GROUP, -1), axis=-2)
     return best
 
 
@@ -274,18 +269,21 @@ def _lowest(
     if len(set(counts)) == 1:
         thresholds = _of_rank(counts[0], compared)
     else:
-        thresholds = np.empty(len(compared), np.float32)
+        thresholds = np.empty(len(compared))
         for count in set(counts):
             of_queries = np.array(counts) == count
             thresholds[of_queries] = _of_rank(count, compared[of_queries])
-    # Rounded down, so that no item is lost to the rounding; but above that of what may not be found.
-    return np.nextafter(np.maximum(thresholds - slack, _LOWEST).astype(np.float32), _LOWEST)
+    return _lowered(thresholds, slack)
 
 
-def _of_rank(count: int, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [queries], the ``count``-th highest of each query's scores [queries, scores]; the lowest where few."""
-    place = scores.shape[1] - count
+def _of_rank(count: int, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64 [...], the ``count``-th highest of scores [..., scores]; the lowest that there is where these are few."""
+    place = scores.shape[-1] - count
     if place < 0:
-        return np.full(len(scores), _LOWEST)
-    thresholds: NDArray[np.float32] = np.partition(scores, place, axis=1)[:, place]
-    return thresholds
+        return np.full(scores.shape[:-1], _LOWEST, np.float64)
+    return np.partition(scores, place)[..., place].astype(np.float64)
+
+
+def _lowered(thresholds: NDArray[np.float64], slack: float | NDArray[np.float64]) -> NDArray[np.float32]:
+    """float32 [...]: rounded down, so that no item is lost to the rounding; but above that of what may not be found."""
+    return np.nextafter(np.maximum(thresholds - slack, _LOWEST).astype(np.float32), _LOWEST)

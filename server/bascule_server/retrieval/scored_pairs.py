@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bascule_server.retrieval.retriever import Found
 
 FEW_PAIRS = 1_000
+"""Up to so many, to make numbers that sort by themselves takes longer than to sort by three."""
 
 _SIGN = np.uint32(1 << 31)
 _LOW = np.uint64(2**32 - 1)
@@ -36,9 +37,7 @@ class Ordered(NamedTuple):
 
 
 def in_order(pairs: Pairs, scores: NDArray[np.float32], query_count: int, row_bits: int) -> Ordered:
-    """Sorts one number of 64 bits for each pair: the query, how low the score is, and the row.
-
-    With few pairs, to make these numbers would take longer than to sort by the three.
+    """Sorts by the query, how low the score is, and the row: of many pairs, by one number of 64 bits for each.
 
     Args:
         pairs: in any order, each once.

@@ -15,7 +15,7 @@ from bascule_server.batching.batcher import Batcher
 from bascule_server.calls import CURRENT_CALL, Call
 from bascule_server.draining import Draining
 from bascule_server.errors import Reason, ServiceError
-from bascule_server.faults import fault
+from bascule_server.faults import told
 from bascule_server.messages.decoding import (
     Row,
     check_query_count,
@@ -188,10 +188,8 @@ class _QuickResult:
         """Sends the answer."""
         try:
             message = encode_recommendation(answers[0], self._model.name_and_version)
-        except ServiceError as error:
-            self._reply.fail(error)
         except Exception as exception:  # noqa: BLE001 - it concerns this call alone
-            self._reply.fail(fault(exception))
+            self._reply.fail(told(exception))
         else:
             self._reply.send(message)
             self._compare(answers[0])

@@ -14,7 +14,7 @@ import grpc
 
 from bascule_server.calls import Call
 from bascule_server.errors import ServiceError
-from bascule_server.faults import fault
+from bascule_server.faults import told
 from bascule_server.identity import Presented
 from bascule_server.interceptors import Surroundings
 from bascule_server.quick_methods import QuickMethods
@@ -120,7 +120,7 @@ class CoreTransport:
             self._admit(incoming, call)
             self._surroundings.door.let_in(call)
         except Exception as exception:  # noqa: BLE001 - nothing leaves but our own errors
-            error = exception if isinstance(exception, ServiceError) else fault(exception)
+            error = told(exception)
             self._surroundings.log.failed(call, error)
             code, metadata = error.reason.code, trailing_metadata(error)
             incoming.fail(code, str(error), metadata, _ignore, is_watched=False)

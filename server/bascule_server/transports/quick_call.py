@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from bascule_server.calls import Call
 from bascule_server.errors import Reason, ServiceError
-from bascule_server.faults import fault
+from bascule_server.faults import told
 from bascule_server.interceptors import Surroundings
 from bascule_server.quick_methods import QuickMethod
 from bascule_server.transports.c_core import IncomingCall
@@ -57,10 +57,8 @@ class QuickCall:
             self._surroundings.draining.enter(self)
             self._surroundings.door.check(self._call)
             self._method(present(message), self._call, self)
-        except ServiceError as error:
-            self.fail(error)
         except Exception as exception:  # noqa: BLE001 - nothing leaves but our own errors
-            self.fail(fault(exception))
+            self.fail(told(exception))
 
     def send(self, message: bytes) -> None:
         """See ``Reply``."""
