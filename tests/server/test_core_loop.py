@@ -2,8 +2,14 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
+from types import SimpleNamespace
 
-from bascule_server.transports.core_loop import new_core_loop
+import pytest
+
+from bascule_server.transports import core_loop
+from bascule_server.transports.c_core import Event, Queue
+from bascule_server.transports.core_loop import CoreEventLoop, new_core_loop
 
 
 async def _reads_while_busy() -> bytes:
@@ -42,3 +48,51 @@ def test_a_loop_that_has_nothing_to_do_sees_it_too() -> None:
 
     with asyncio.Runner(loop_factory=new_core_loop) as runner:
         assert runner.run(reads()) == b"x"
+
+
+class _EndlessQueue(Queue):
+    """Has one event after another."""
+
+    def take(self, seconds: float) -> list[Event]:
+        return [SimpleNamespace(tag=lambda _: None)]
+
+
+def test_callbacks_have_their_turn_though_events_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_loop, "TURN_SECONDS", 0.001)
+
+    async def turns() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
+
+    with asyncio.Runner(loop_factory=lambda: CoreEventLoop(_EndlessQueue())) as runner:
+        runner.run(asyncio.wait_for(turns(), 10))
+
+
+class _OneEventQueue(Queue):
+    """Has one event, and counts how often it is asked."""
+
+    def __init__(self, tag: Callable[[object], None]) -> None:
+        super().__init__()
+        self._events: list[Event] = [SimpleNamespace(tag=tag)]
+        self.asked = 0
+
+    def take(self, seconds: float) -> list[Event]:
+        self.asked += 1
+        taken, self._events = self._events, []
+        return taken
+
+
+def test_what_comes_of_an_event_is_done_before_it_waits_for_others() -> None:
+    asked: list[int] = []
+
+    def handled(_: object) -> None:
+        loop.call_soon(lambda: asked.append(queue.asked))
+        loop.call_soon(loop.stop)
+
+    queue = _OneEventQueue(handled)
+    loop = CoreEventLoop(queue)
+    loop.run_forever()
+    loop.close()
+    # For the event, and whether there is another.
+    assert asked == [2]

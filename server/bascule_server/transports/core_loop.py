@@ -36,7 +36,7 @@ class CoreEventLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
-        self._waits = _Selector(self.queue, self._handle_soon)
+        self._waits = _Selector(self.queue, self._handle_all)
         super().__init__(self._waits)
 
     def run_in_executor(
@@ -48,22 +48,18 @@ class CoreEventLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._waits.calm_down)
         return future
 
-    def _handle_soon(self, events: Sequence[Event]) -> None:
-        self.call_soon(self._handle_all, events)
-
     def _handle_all(self, events: Sequence[Event]) -> None:
         """Handles the events, and those that came of it: what a caller has sent already is read at once."""
         end = self.time() + TURN_SECONDS
-        while self.time() < end:
+        while events:
             for event in events:
                 try:
                     handle(event)
                 except Exception as exception:  # noqa: BLE001 - it concerns one call alone
                     fault(exception)
-            events = self.queue.take(0)
-            if not events:
+            if self.time() >= end:
                 return
-        self.call_soon(self._handle_all, events)
+            events = self.queue.take(0)
 
     def close(self) -> None:
         """See ``asyncio``. The transport is closed by now."""
