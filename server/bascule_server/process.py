@@ -41,12 +41,12 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
         CrashLoopError: workers died again and again.
         WorkerError: a worker could not start.
     """
-    config = with_working_transport(config)
     # What is wrong with files is said once, and not by a worker.
     server_certificate(config)
     gate_of(config)
     read_publishers(config.publishers)
     if config.workers == 1:
+        config = with_working_transport(config)
         with asyncio.Runner(loop_factory=event_loop(config)) as runner:
             runner.run(serve(config, models_root, on_listening))
         return

@@ -57,6 +57,34 @@ def test_workers_share_the_port_and_one_that_dies_is_replaced(serve: Any) -> Non
     assert serving.ended() == 0
 
 
+def test_workers_read_and_write_in_the_thread_that_answers(serve: Any) -> None:
+    serving = serve(workers=WORKERS)
+    calls = 1_000
+    with Client(f"127.0.0.1:{serving.port()}", connections=CONNECTIONS) as client:
+        until(lambda: serving.count("serving") == WORKERS)
+        before = sum(map(turns_of_the_cores_threads, workers_of(serving.process.pid)))
+        for _ in range(calls):
+            client.recommend("u1", count=3)
+        turns = sum(map(turns_of_the_cores_threads, workers_of(serving.process.pid))) - before
+    # Where they read and write they have four a call; else some when a connection is made.
+    assert turns < calls
+
+
+def turns_of_the_cores_threads(pid: int) -> int:
+    """How often threads of gRPC's core had a processor."""
+    threads = [path for path in Path(f"/proc/{pid}/task").iterdir() if "event_engine" in (path / "comm").read_text()]
+    return sum(int((path / "schedstat").read_text().split()[2]) for path in threads)
+
+
+def test_workers_without_the_private_module_serve_by_the_public_transport(serve: Any, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("from grpc._cython import cygrpc\ndel cygrpc.Server\n")
+    serving = serve(workers=WORKERS, environment={"PYTHONPATH": str(tmp_path)})
+    with Client(f"127.0.0.1:{serving.port()}") as client:
+        assert len(client.recommend("u1", count=3).item_ids) == 3
+    until(lambda: serving.count("serving") == WORKERS)
+    assert sum("grpc.aio serves instead" in line["event"] for line in list(serving.log)) == WORKERS
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
 def test_a_worker_that_dies_or_hangs_is_replaced_and_no_call_fails(serve: Any, number: signal.Signals) -> None:
     serving = serve(workers=WORKERS)

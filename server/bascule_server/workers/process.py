@@ -1,6 +1,7 @@
 """One worker's process, as its supervisor sees it."""
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from bascule_server.config import ServerConfig
+from bascule_server.footprint import OF_WORKERS
 from bascule_server.workers.pulse import SERVING, TICK_SECONDS, Silence, state_of
 
 _PROGRAM = f"{__package__}.worker"
@@ -39,6 +41,7 @@ class WorkerProcess:
             str(models_root),
             stdin=PIPE,
             stdout=PIPE,
+            env=OF_WORKERS | os.environ,
             # So that Ctrl-C reaches the supervisor alone, which tells the workers.
             process_group=0,
         )
