@@ -1,6 +1,6 @@
 """How many users a second Bascule serves, and how fast, beside other servers that do the same job.
 
-    apt-get install nghttp2-client g++ libgrpc++-dev protobuf-compiler protobuf-compiler-grpc
+    apt-get install nghttp2-client libnghttp2-dev g++ libgrpc++-dev protobuf-compiler protobuf-compiler-grpc
     python3 -m venv .venv-triton && .venv-triton/bin/pip install nvidia-pytriton==0.7.0 'numpy<2' ai-edge-litert==2.3.0
     python3 -m venv .venv-mlserver && .venv-mlserver/bin/pip install mlserver==1.7.1 ai-edge-litert==2.3.0
     python benchmarks/serving.py
