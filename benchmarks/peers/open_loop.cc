@@ -26,6 +26,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -121,6 +122,9 @@ class Connection {
     Send();
   }
 
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
   int socket() const { return socket_; }
   bool has_unsent() const { return !unsent_.empty(); }
 
@@ -177,11 +181,12 @@ class Connection {
   std::string unsent_;
 };
 
-void Wait(std::vector<Connection>& connections, Clock::time_point until) {
-  static std::vector<pollfd> polled(connections.size());
-  for (std::size_t i = 0; i < connections.size(); ++i) {
-    const short events = connections[i].has_unsent() ? POLLIN | POLLOUT : POLLIN;
-    polled[i] = {connections[i].socket(), events, 0};
+// Sends what could not be sent and takes what comes, until something came or so late.
+void Wait(std::deque<Connection>& connections, Clock::time_point until) {
+  std::vector<pollfd> polled;
+  for (const Connection& connection : connections) {
+    const short events = connection.has_unsent() ? POLLIN | POLLOUT : POLLIN;
+    polled.push_back({connection.socket(), events, 0});
   }
   const auto left = std::max(nanoseconds{0}, std::chrono::duration_cast<nanoseconds>(until - Clock::now()));
   const timespec timeout{left.count() / 1'000'000'000, left.count() % 1'000'000'000};
@@ -217,7 +222,7 @@ int main(int count, char** arguments) {
   const double rate = std::atof(arguments[4]);
   load.calls.resize(static_cast<std::size_t>(rate * std::atof(arguments[5])));
   const std::size_t colon = load.authority.rfind(':');
-  std::vector<Connection> connections;
+  std::deque<Connection> connections;
   for (int i = 0; i < std::atoi(arguments[6]); ++i) {
     connections.emplace_back(load.authority.substr(0, colon), load.authority.substr(colon + 1));
   }

@@ -31,6 +31,13 @@ def test_a_core_that_loses_cancellations_is_found_out(monkeypatch: pytest.Monkey
         prove_core()
 
 
+def test_a_core_on_a_machine_too_busy_to_let_a_call_in_by_its_deadline_has_another_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(self_test, "SHORT_SECONDS", (1e-6, 0.2))
+    prove_core()
+
+
 def test_a_server_that_is_told_to_use_the_public_transport_does_not_try_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -27,7 +27,8 @@ SERVICE = "bascule.SelfTest"
 TIMEOUT_SECONDS = 5.0
 """For all that should take milliseconds."""
 
-SHORT_SECONDS = 0.02
+SHORT_SECONDS = (0.02, 0.2, 2.0)
+"""A worker may start on a machine so busy that a call has not come in by its deadline: the next one has longer."""
 
 _AUTHORIZATION = "Bearer who"
 _METADATA = (("authorization", _AUTHORIZATION),)
@@ -133,9 +134,9 @@ def _ask(handler: _Handler, pair: ThrowawayPair | None) -> None:
         _expect(echo(b"a", timeout=TIMEOUT_SECONDS, metadata=_METADATA) == b"a", "a call is answered")
         _expect(_are_known(handler.presented, pair), "a caller is known by what it comes with")
         _expect(_code(fail.future(b"", timeout=TIMEOUT_SECONDS)) is Reason.MODEL_NOT_FOUND.code, "a call fails")
-        late = wait.future(b"", timeout=SHORT_SECONDS)
-        _expect(_code(late) is grpc.StatusCode.DEADLINE_EXCEEDED, "a deadline passes")
-        _expect(handler.was_left.wait(TIMEOUT_SECONDS), "a call whose deadline passed is left")
+        _expect(
+            any(_is_left_late(handler, wait, each) for each in SHORT_SECONDS), "a call whose deadline passed is left"
+        )
         handler.was_left.clear()
         call = wait.future(b"", timeout=60)
         # So that the call that is cancelled has come in.
@@ -145,6 +146,13 @@ def _ask(handler: _Handler, pair: ThrowawayPair | None) -> None:
         cut = _method(channel, "Cut").future(b"", timeout=TIMEOUT_SECONDS / 2)
         is_told = _code(cut) is Reason.READER_STOPPED.code and cut.details() == Reason.READER_STOPPED.text
         _expect(is_told, "a caller whose call is cut off is told why")
+
+
+def _is_left_late(handler: _Handler, wait: "grpc.UnaryUnaryMultiCallable[bytes, bytes]", seconds: float) -> bool:
+    """Whether a call that may take so many seconds is left when they are over."""
+    late = wait.future(b"", timeout=seconds)
+    _expect(_code(late) is grpc.StatusCode.DEADLINE_EXCEEDED, "a deadline passes")
+    return handler.was_left.wait(min(10 * seconds, TIMEOUT_SECONDS))
 
 
 def _are_known(presented: Presented | None, pair: ThrowawayPair | None) -> bool:
