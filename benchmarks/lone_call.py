@@ -42,7 +42,7 @@ SECONDS = 5.0
 COME, QUEUED, SCORING, SCORED, SENDING, SENT = range(6)
 STAGES = {
     (COME, QUEUED): "let in, its message read, parsed, validated and queued",
-    (QUEUED, SCORING): "a turn of the event loop, the batch formed",
+    (QUEUED, SCORING): "the batch formed",
     (SCORING, SCORED): "scored",
     (SCORED, SENDING): "the answer written, the call counted",
     (SENDING, SENT): "the answer sent",
