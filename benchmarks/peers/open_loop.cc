@@ -8,7 +8,7 @@
 // took as long as they took until they were given up.
 //
 // It speaks HTTP/2 by nghttp2, as h2load does, in one thread: beside a server on the same machine a generator should
-// take as little of it as it can, and gRPC's own client takes three times as much.
+// take as little of it as it can, and gRPC's own client takes twice as much.
 
 #include <fcntl.h>
 #include <netdb.h>
