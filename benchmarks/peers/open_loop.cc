@@ -39,7 +39,6 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::nanoseconds;
 
 constexpr std::chrono::seconds kTimeout{5};
-constexpr char kGrpcTimeout[] = "5S";
 constexpr std::int32_t kWindow = 1 << 30;
 
 struct Call {
@@ -129,14 +128,17 @@ class Connection {
   bool has_unsent() const { return !unsent_.empty(); }
 
   void Start(Call* call) {
+    const std::string timeout = std::to_string(kTimeout.count()) + 'S';
     const nghttp2_nv headers[] = {
         Header(":method", "POST"),        Header(":scheme", "http"),
         Header(":path", load.path),       Header(":authority", load.authority),
         Header("te", "trailers"),         Header("content-type", "application/grpc"),
-        Header("grpc-timeout", kGrpcTimeout),
+        Header("grpc-timeout", timeout),
     };
     const nghttp2_data_provider body{{.ptr = call}, ReadBody};
-    if (nghttp2_submit_request(session_, nullptr, headers, std::size(headers), &body, call) < 0) Fail("no more streams");
+    if (nghttp2_submit_request(session_, nullptr, headers, std::size(headers), &body, call) < 0) {
+      Fail("no more streams");
+    }
   }
 
   void Send() {
@@ -168,7 +170,9 @@ class Connection {
     hints.ai_socktype = SOCK_STREAM;
     if (getaddrinfo(host.c_str(), port.c_str(), &hints, &found) != 0) Fail(host + ": no such host");
     const int made = ::socket(found->ai_family, SOCK_STREAM, 0);
-    if (made < 0 || connect(made, found->ai_addr, found->ai_addrlen) != 0) Fail(host + ":" + port + ": cannot be reached");
+    if (made < 0 || connect(made, found->ai_addr, found->ai_addrlen) != 0) {
+      Fail(host + ":" + port + ": cannot be reached");
+    }
     freeaddrinfo(found);
     const int on = 1;
     setsockopt(made, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

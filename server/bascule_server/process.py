@@ -9,9 +9,10 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -46,9 +47,7 @@ def run(config: ServerConfig, models_root: Path, on_listening: Callable[[int], N
     gate_of(config)
     read_publishers(config.publishers)
     if config.workers == 1:
-        config = with_working_transport(config)
-        with asyncio.Runner(loop_factory=event_loop(config)) as runner:
-            runner.run(serve(config, models_root, on_listening))
+        run_here(config, lambda proven: serve(proven, models_root, on_listening))
         return
     check_published(models_root)
     with ExitStack() as kept:
@@ -73,6 +72,16 @@ def _kept_port(field: str, address: str) -> socket.socket:
         return bound(address)
     except OSError as error:
         raise cannot_listen(field, address, error) from error
+
+
+def run_here(config: ServerConfig, serving: Callable[[ServerConfig], Coroutine[Any, Any, None]]) -> None:
+    """Runs what serves, in this process and with a transport that this process has proven.
+
+    What gRPC's core does hangs on the environment, and a worker's is not that of its supervisor.
+    """
+    config = with_working_transport(config)
+    with asyncio.Runner(loop_factory=event_loop(config)) as runner:
+        runner.run(serving(config))
 
 
 def with_working_transport(config: ServerConfig) -> ServerConfig:

@@ -21,12 +21,6 @@ CONNECTIONS = 16
 PATIENCE_SECONDS = 30.0
 
 
-def workers_of(pid: int) -> set[int]:
-    """The processes that a supervisor has spawned."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {int(child) for child in children}
-
-
 def until(is_so: Callable[[], bool]) -> None:
     """Returns when it is so; fails where it does not come to that."""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -43,15 +37,15 @@ def test_workers_share_the_port_and_one_that_dies_is_replaced(serve: Any) -> Non
     serving = serve(workers=WORKERS)
     port = serving.port()
     with Client(f"127.0.0.1:{port}", connections=CONNECTIONS) as client:
-        until(lambda: len(workers_of(serving.process.pid)) == WORKERS and serving.count("serving") == WORKERS)
-        before = {pid: processor_seconds(pid) for pid in workers_of(serving.process.pid)}
+        until(lambda: len(serving.worker_pids()) == WORKERS and serving.count("serving") == WORKERS)
+        before = {pid: processor_seconds(pid) for pid in serving.worker_pids()}
         for _ in range(500):
             client.recommend("u1", count=3)
         assert all(processor_seconds(pid) > seconds for pid, seconds in before.items())
         victim = min(before)
         os.kill(victim, signal.SIGKILL)
         until(lambda: serving.count("serving") == WORKERS + 1)
-        assert victim not in workers_of(serving.process.pid)
+        assert victim not in serving.worker_pids()
         until(lambda: answers(client))
     serving.process.send_signal(signal.SIGTERM)
     assert serving.ended() == 0
@@ -62,10 +56,10 @@ def test_workers_read_and_write_in_the_thread_that_answers(serve: Any) -> None:
     calls = 1_000
     with Client(f"127.0.0.1:{serving.port()}", connections=CONNECTIONS) as client:
         until(lambda: serving.count("serving") == WORKERS)
-        before = sum(map(turns_of_the_cores_threads, workers_of(serving.process.pid)))
+        before = sum(map(turns_of_the_cores_threads, serving.worker_pids()))
         for _ in range(calls):
             client.recommend("u1", count=3)
-        turns = sum(map(turns_of_the_cores_threads, workers_of(serving.process.pid))) - before
+        turns = sum(map(turns_of_the_cores_threads, serving.worker_pids())) - before
     # Where they read and write they have four a call; else some when a connection is made.
     assert turns < calls
 
@@ -91,12 +85,12 @@ def test_a_worker_that_dies_or_hangs_is_replaced_and_no_call_fails(serve: Any, n
     address = f"127.0.0.1:{serving.port()}"
     until(lambda: serving.count("serving") == WORKERS)
     with called_all_the_time(address):
-        victim = min(workers_of(serving.process.pid))
+        victim = min(serving.worker_pids())
         os.kill(victim, number)
         struck = time.monotonic()
         until(lambda: serving.count("serving") == WORKERS + 1)
         print(f"{number.name}: another serves after {time.monotonic() - struck:.1f} s")  # noqa: T201 - shown with -s
-        assert victim not in workers_of(serving.process.pid)
+        assert victim not in serving.worker_pids()
     serving.process.send_signal(signal.SIGTERM)
     assert serving.ended() == 0
 
@@ -105,11 +99,11 @@ def test_workers_are_exchanged_one_by_one_and_no_call_fails(serve: Any) -> None:
     serving = serve(workers=WORKERS)
     address = f"127.0.0.1:{serving.port()}"
     until(lambda: serving.count("serving") == WORKERS)
-    before = workers_of(serving.process.pid)
+    before = serving.worker_pids()
     with called_all_the_time(address):
         serving.process.send_signal(signal.SIGHUP)
         until(lambda: serving.count("workers exchanged") == 1)
-        assert not before & workers_of(serving.process.pid)
+        assert not before & serving.worker_pids()
     serving.process.send_signal(signal.SIGTERM)
     assert serving.ended() == 0
 
@@ -123,7 +117,7 @@ def test_workers_that_die_again_and_again_end_it_all_with_one_sentence(
     until(lambda: serving.count("listening") == WORKERS)
     (manifest,) = (tmp_path / "models").glob("*/*/manifest.json")
     manifest.write_text("{}")
-    for worker in workers_of(serving.process.pid):
+    for worker in serving.worker_pids():
         os.kill(worker, signal.SIGKILL)
     assert serving.ended() == 1
     assert "again and again" in serving.sentences[-1]
@@ -161,7 +155,7 @@ def test_workers_come_to_rest_when_their_supervisor_is_killed(serve: Any) -> Non
     serving = serve(workers=WORKERS)
     serving.port()
     until(lambda: serving.count("serving") == WORKERS)
-    workers = workers_of(serving.process.pid)
+    workers = serving.worker_pids()
     serving.process.kill()
     until(lambda: not any(is_alive(worker) for worker in workers))
 

@@ -74,7 +74,7 @@ def new_core_loop() -> CoreEventLoop:
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits for the core first, and then looks at the files, unless it has just done so."""
+    """Waits for the core first, has its events handled, and then looks at the files, unless it has just done so."""
 
     def __init__(self, queue: Queue, on_events: Callable[[Sequence[Event]], None]) -> None:
         super().__init__()

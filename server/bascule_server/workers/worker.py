@@ -22,17 +22,14 @@ def main(models_root: Path) -> int:
     """Serves in this process; the exit status where it could not start."""
     from bascule_server.artifact.reading import ArtifactError
     from bascule_server.logs import configure_logs
-    from bascule_server.process import with_working_transport
-    from bascule_server.server import ListenError, event_loop
+    from bascule_server.process import run_here
+    from bascule_server.server import ListenError
 
     config = ServerConfig.model_validate_json(sys.stdin.buffer.readline())
     configure_logs(config.log_level)
     threading.Thread(target=_end_with_supervisor, name="supervisor", daemon=True).start()
-    # By each worker, since what the core does hangs on the environment, which is not that of the supervisor.
-    config = with_working_transport(config)
     try:
-        with asyncio.Runner(loop_factory=event_loop(config)) as runner:
-            runner.run(_serve(config, models_root))
+        run_here(config, lambda proven: _serve(proven, models_root))
     except (ArtifactError, ConfigError, ListenError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return CANNOT_START
